@@ -1,0 +1,127 @@
+"""A batch: an Arrow table of what is stored, plus the live pixels that never leave the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pairloom.errors import Reject
+
+Pixels = npt.NDArray[np.uint8]
+"""One decoded image: RGB, shape (height, width, 3), uint8."""
+
+REJECT = pa.struct([("code", pa.string()), ("message", pa.string())])
+SEGMENTS = pa.list_(pa.struct([("caption", pa.int32()), ("start", pa.int32()), ("end", pa.int32())]))
+
+READ = {
+    "key": pa.string(),
+    "source_key": pa.string(),
+    "source": pa.string(),
+    "image": pa.large_binary(),
+    "original_texts": pa.list_(pa.string()),
+    "original_text": pa.string(),
+    "texts": pa.list_(pa.string()),
+    "text": pa.string(),
+    "extra": pa.string(),
+    "reject": REJECT,
+}
+"""The columns that every reader fills, in order. `texts` are all captions of a pair and `text` the first of them, as the
+text steps have made them so far; `original_*` stay as read; `extra` holds the input's other columns as a JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One pair as a reader found it. `reject` is set when it can't be used; what could be read is kept all the same."""
+
+    source_key: str
+    source: str
+    image: bytes | None = None
+    texts: tuple[str, ...] = ()
+    extra: str = "{}"
+    reject: Reject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some pairs, one a row. Immutable: each `with_*` gives a new batch and leaves this one as it was.
+
+    `pixels` is None before `decode` and after `encode`; between them it holds one RGB uint8 array of shape (h, w, 3) a row.
+    An array may be smaller than the `width` x `height` columns say while no later step needs more detail.
+    """
+
+    table: pa.Table
+    pixels: tuple[Pixels, ...] | None = None
+
+    @classmethod
+    def read(cls, keys: Sequence[str], rows: Sequence[Row]) -> Batch:
+        """Make a batch of what a reader gave."""
+        texts = [list(row.texts) for row in rows]
+        first = [row.texts[0] if row.texts else "" for row in rows]
+        columns: dict[str, list[Any]] = {
+            "key": list(keys),
+            "source_key": [row.source_key for row in rows],
+            "source": [row.source for row in rows],
+            "image": [row.image for row in rows],
+            "original_texts": texts,
+            "original_text": first,
+            "texts": texts,
+            "text": first,
+            "extra": [row.extra for row in rows],
+            "reject": [_reject_cell(row.reject) for row in rows],
+        }
+        return cls(pa.table([pa.array(columns[name], type) for name, type in READ.items()], names=list(READ)))
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __getitem__(self, column: str) -> list[Any]:
+        """A column as a list of Python values."""
+        values: list[Any] = self.table.column(column).to_pylist()
+        return values
+
+    def with_columns(self, types: Mapping[str, pa.DataType], **values: Iterable[Any]) -> Batch:
+        """Set or add columns; `types` must name the Arrow type of each that is new."""
+        table = self.table
+        for name, column in values.items():
+            place = table.schema.get_field_index(name)
+            if place >= 0:
+                array = pa.array(list(column), table.schema.field(place).type)
+                table = table.set_column(place, name, array)
+            else:
+                table = table.append_column(name, pa.array(list(column), types[name]))
+        return Batch(table, self.pixels)
+
+    def with_pixels(self, pixels: Sequence[Pixels] | None) -> Batch:
+        """Set the live pixels, one array a row, or drop them."""
+        return Batch(self.table, None if pixels is None else tuple(pixels))
+
+    def with_rejects(self, rejects: Mapping[int, Reject]) -> Batch:
+        """Mark rows, by number, as not usable. A row that was marked already keeps its first reason."""
+        if not rejects:
+            return self
+        cells = self["reject"]
+        for row, reject in rejects.items():
+            cells[row] = cells[row] or _reject_cell(reject)
+        return self.with_columns({}, reject=cells)
+
+    def split(self) -> tuple[Batch, Batch]:
+        """The rows that are still good, and those marked as rejected (without pixels)."""
+        bad = self.table.column("reject").is_valid()
+        good = [row for row, is_bad in enumerate(bad.to_pylist()) if not is_bad]
+        if len(good) == len(self):
+            return self, Batch(self.table.slice(0, 0))
+        return self.take(good), Batch(self.table.filter(bad))
+
+    def take(self, rows: Sequence[int]) -> Batch:
+        """The named rows, in that order."""
+        pixels = None if self.pixels is None else tuple(self.pixels[row] for row in rows)
+        return Batch(self.table.take(pa.array(rows, pa.int64())), pixels)
+
+
+def _reject_cell(reject: Reject | None) -> dict[str, str] | None:
+    return None if reject is None else {"code": reject.code, "message": reject.message}
