@@ -52,12 +52,12 @@ class Geometry:
     @property
     def lost(self) -> float:
         """Share of the source's area that was cropped away, 0 to 1."""
-        return 1.0 - _area(self.crop) / (self.source_width * self.source_height)
+        return max(0.0, 1.0 - _area(self.crop) / (self.source_width * self.source_height))
 
     @property
     def padded(self) -> float:
         """Share of the canvas that shows no image, 0 to 1."""
-        return 1.0 - _area(self.box) / (self.width * self.height)
+        return max(0.0, 1.0 - _area(self.box) / (self.width * self.height))
 
     def to_canvas(self, x: float, y: float) -> tuple[float, float]:
         """A point of the source in canvas coordinates (outside `box` if it was cropped away)."""

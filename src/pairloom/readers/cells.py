@@ -1,0 +1,170 @@
+"""From files and cells to the values of a row, with the limits that keep one hostile pair from taking the machine down."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pairloom.batch import Row
+from pairloom.errors import Reject
+from pairloom.readers.model import printable
+
+MAX_IMAGE_BYTES = 256 << 20
+MAX_TEXT_BYTES = 16 << 20
+
+IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
+"""The suffixes of images, in lower case."""
+
+JSON_TEXTS = ("caption", "text", "title", "alt")
+"""The fields of a JSON sidecar that may hold the text; the first that is there counts."""
+
+_ENCODING = "not valid {}; give --encoding, for example gb18030"
+
+
+def make_row(
+    source_key: str,
+    source: str,
+    image: Callable[[], bytes],
+    texts: Callable[[], tuple[str, ...]],
+    extra: str = "{}",
+    reject: Reject | None = None,
+) -> Row:
+    """A row of two readers that may each raise `Reject`; the first reason counts, and what could be read is kept."""
+    data: bytes | None = None
+    found: tuple[str, ...] = ()
+    try:
+        data = image()
+    except Reject as reason:
+        reject = reject or reason
+    try:
+        found = texts()
+    except Reject as reason:
+        reject = reject or reason
+    return Row(printable(source_key), printable(source), data, found, extra, reject)
+
+
+def read_file(path: str, limit: int, missing: str) -> bytes:
+    """All bytes of a regular file of at most `limit` bytes; `missing` is the reason code when there is none."""
+    try:
+        status = Path(path).stat()
+        # Opening a pipe or a device could block for ever.
+        if not stat.S_ISREG(status.st_mode):
+            raise Reject("unreadable", "not a regular file")
+        check_size(status.st_size, limit)
+        with Path(path).open("rb") as file:
+            data = file.read(limit + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Reject(missing, f"no such file: {printable(path)}") from None
+    except OSError as error:
+        raise Reject("unreadable", f"{printable(path)}: {error.strerror}") from None
+    except ValueError as error:  # a NUL character in the name, or one that the file system can't encode
+        raise Reject(missing, f"not a file name: {error}".encode(errors="backslashreplace").decode()) from None
+    check_size(len(data), limit)  # the file may have grown in between
+    return data
+
+
+def read_image(path: str) -> bytes:
+    """The bytes of an image file, not decoded."""
+    return read_file(path, MAX_IMAGE_BYTES, "missing_image")
+
+
+def check_size(size: int, limit: int) -> None:
+    """Reject what is too large, before it is read where possible."""
+    if size > limit:
+        raise Reject("too_many_bytes", f"{size} bytes, at most {limit} are read")
+
+
+def decode_text(data: bytes, encoding: str) -> str:
+    """Bytes to text, strictly; byte order marks are honoured before `encoding`."""
+    if data.startswith(codecs.BOM_UTF8):
+        data, encoding = data[3:], "utf-8"
+    elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    try:
+        return data.decode(encoding)
+    except UnicodeError:
+        raise text_encoding(encoding) from None
+
+
+def text_encoding(encoding: str) -> Reject:
+    """The rejection of a text that isn't valid in `encoding`."""
+    return Reject("text_encoding", _ENCODING.format(encoding.upper()))
+
+
+def texts_of(value: object) -> tuple[str, ...]:
+    """The captions of a cell: a string, or a list of strings whose null and empty ones are dropped."""
+    if value is None:
+        raise Reject("missing_text", "the text is null")
+    values = value if isinstance(value, list | tuple) else [value]
+    texts = []
+    for each in values:
+        if each is None:
+            continue
+        if not isinstance(each, str):
+            raise Reject("mistyped_cell", f"the text is of type {type(each).__name__}")
+        if each.strip():
+            texts.append(each)
+    if not texts:
+        raise Reject("empty_text" if any(isinstance(each, str) for each in values) else "missing_text", "there is no text")
+    try:
+        check_size(sum(len(each.encode()) for each in texts), MAX_TEXT_BYTES)
+    except UnicodeEncodeError:
+        raise Reject("text_encoding", "a lone surrogate, which is no character") from None
+    return tuple(texts)
+
+
+def parse_json(text: str, code: str = "broken_json") -> dict[str, Any]:
+    """A JSON object, or a rejection with the given code."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Reject(code, f"not JSON: {printable(str(error))}") from None
+    if not isinstance(value, dict):
+        raise Reject(code, "JSON, but not an object")
+    return value
+
+
+def json_texts(value: Mapping[str, Any]) -> tuple[str, ...]:
+    """The captions of a JSON sidecar."""
+    for name in JSON_TEXTS:
+        if value.get(name) is not None:
+            return texts_of(value[name])
+    raise Reject("missing_text", f"the JSON has none of the fields {', '.join(JSON_TEXTS)}")
+
+
+def extra_of(values: Mapping[str, Any], without: tuple[str | None, ...] = (), scalars: bool = False) -> str:
+    """The other fields as a JSON object in UTF-8; what JSON can't hold (NaN, lone surrogates, bytes) is left out."""
+    parts = []
+    for name in sorted(values):
+        value = values[name]
+        if name in without or (scalars and not isinstance(value, str | int | float | bool)):
+            continue
+        try:
+            part = json.dumps({name: value}, ensure_ascii=False, allow_nan=False, sort_keys=True)[1:-1]
+            part.encode()
+        except (ValueError, TypeError, RecursionError):
+            continue
+        parts.append(part)
+    return "{" + ", ".join(parts) + "}"
+
+
+def image_cell(value: object, folder: str) -> bytes:
+    """The image of a cell: bytes, a path relative to the table's folder, or a dict with either."""
+    if isinstance(value, dict):
+        data, path = value.get("bytes"), value.get("path")
+        value = data if isinstance(data, bytes) else path if path is not None or data is None else data
+        if isinstance(value, str) and value is data:
+            raise Reject("mistyped_cell", "the image's bytes are a string")
+    if value is None or value == "":
+        raise Reject("missing_image", "the image is null or empty")
+    if isinstance(value, bytes):
+        check_size(len(value), MAX_IMAGE_BYTES)
+        return value
+    if isinstance(value, str):
+        return read_image(os.path.join(folder, value))  # noqa: PTH118 - pathlib would change odd names
+    raise Reject("mistyped_cell", f"the image is of type {type(value).__name__}")

@@ -1,0 +1,125 @@
+"""A folder of images, each with its text beside it in a file of the same stem."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from pairloom.batch import Row
+from pairloom.errors import Reject
+from pairloom.readers.cells import (
+    IMAGES,
+    JSON_TEXTS,
+    MAX_TEXT_BYTES,
+    decode_text,
+    extra_of,
+    json_texts,
+    make_row,
+    parse_json,
+    read_file,
+    read_image,
+    texts_of,
+)
+from pairloom.readers.model import Index, ReadOptions, Shard
+
+TEXTS = ("txt", "caption", "json")
+"""The suffixes of sidecars; when there are several, the first in this order gives the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The paths of one row; `repeated` is set for a second image of one stem."""
+
+    key: str
+    image: str | None
+    texts: tuple[str, ...]
+    repeated: bool = False
+
+
+def has_images(path: str) -> bool:
+    """Whether there is any row in the folder, not just texts."""
+    return any(pair.image is not None for pair in _walk(path, ""))
+
+
+def index(path: str, options: ReadOptions, found: Index) -> None:
+    """Count the rows; only names are looked at."""
+    for pair in _walk(path, ""):
+        if found.full:
+            return
+        found.add(found.rows, pair.repeated)
+
+
+def read(shard: Shard, options: ReadOptions) -> Iterator[Row]:
+    """The rows of a shard. The folder is walked again, which is cheap: only names are looked at."""
+    for pair in islice(_walk(shard.container, ""), shard.first_row, shard.first_row + shard.rows):
+        yield _row(pair, shard.container, options)
+
+
+def _walk(folder: str, prefix: str) -> Iterator[_Pair]:
+    """All pairs: those of the folder by stem, then those of its subfolders, each sorted by the bytes of the names."""
+    stems: dict[str, list[tuple[str, str]]] = {}
+    folders: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                    continue
+                stem, _, suffix = entry.name.rpartition(".")
+                # A link to a folder is never followed, so that loops of links end here.
+                if stem and suffix.lower() in IMAGES + TEXTS and not entry.is_dir():
+                    stems.setdefault(stem, []).append((suffix, entry.path))
+    except PermissionError:
+        if not prefix:
+            raise
+        return
+    for stem in sorted(stems, key=os.fsencode):
+        files = sorted(stems[stem], key=lambda file: os.fsencode(file[0]))
+        images = [path for suffix, path in files if suffix.lower() in IMAGES]
+        ranked = sorted((TEXTS.index(suffix.lower()), path) for suffix, path in files if suffix.lower() in TEXTS)
+        texts = tuple(path for _, path in ranked)
+        for number, image in enumerate(images or [None]):
+            yield _Pair(prefix + stem, image, texts, number > 0)
+    for name in sorted(folders, key=os.fsencode):
+        yield from _walk(os.path.join(folder, name), f"{prefix}{name}/")  # noqa: PTH118
+
+
+def _row(pair: _Pair, source: str, options: ReadOptions) -> Row:
+    """Read the files of one pair."""
+    reject: Reject | None = None
+    fields: dict[str, Any] | Reject = {}
+    sidecar = next((path for path in pair.texts if path.lower().endswith(".json")), None)
+    if pair.repeated:
+        reject = Reject("duplicate_key", "another image has the same stem")
+    if sidecar is not None:
+        try:
+            fields = parse_json(decode_text(read_file(sidecar, MAX_TEXT_BYTES, "missing_text"), options.encoding))
+        except Reject as reason:
+            fields = reason
+
+    def image() -> bytes:
+        if pair.image is None:
+            raise Reject("missing_image", "a text without an image")
+        return read_image(pair.image)
+
+    def texts() -> tuple[str, ...]:
+        if not pair.texts:
+            raise Reject("missing_text", "an image without a text")
+        if pair.texts[0] != sidecar:
+            return texts_of(decode_text(read_file(pair.texts[0], MAX_TEXT_BYTES, "missing_text"), options.encoding))
+        if isinstance(fields, Reject):
+            raise fields
+        return json_texts(fields)
+
+    extra = "{}" if isinstance(fields, Reject) else extra_of(fields, _used(fields))
+    return make_row(pair.key, source, image, texts, extra, reject)
+
+
+def _used(fields: dict[str, Any]) -> tuple[str, ...]:
+    """The field that gives the text, which is therefore nothing extra."""
+    return tuple(name for name in JSON_TEXTS if fields.get(name) is not None)[:1]

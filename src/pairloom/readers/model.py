@@ -1,0 +1,133 @@
+"""What a plan is made of: containers, the shards they are cut into, and the faults found on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What the caller may say about the input; None means that the usual names are tried."""
+
+    image_column: str | None = None
+    text_column: str | None = None
+    encoding: str = "utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A part of a container that couldn't be read as rows; `pairs_before` rows of the container precede it."""
+
+    source: str
+    offset: int
+    code: str
+    message: str
+    pairs_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One file or folder that holds rows, with what tells whether it changed since the plan was made."""
+
+    name: str
+    kind: str
+    size: int
+    mtime_ns: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A unit of work: `rows` rows of one container, from row `first_row` on.
+
+    `offset` says where to seek to: bytes for text tables and tars, a row number for Parquet and folders. `repeated` names
+    the rows whose key an earlier row of the container has, because only the index pass sees the container as a whole.
+    """
+
+    index: int
+    container: str
+    kind: str
+    first_row: int
+    rows: int
+    offset: int
+    faults: tuple[Fault, ...] = ()
+    repeated: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All containers of an input, in order, and the shards that cover them."""
+
+    containers: tuple[Container, ...]
+    shards: tuple[Shard, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain values that `json.dumps` takes."""
+        return {"containers": [asdict(each) for each in self.containers], "shards": [asdict(each) for each in self.shards]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """The plan that `to_json` wrote."""
+        shards = []
+        for each in value["shards"]:
+            faults = tuple(Fault(**fault) for fault in each["faults"])
+            shards.append(Shard(**{**each, "faults": faults, "repeated": tuple(each["repeated"])}))
+        return cls(tuple(Container(**each) for each in value["containers"]), tuple(shards))
+
+
+@dataclass(slots=True)
+class Index:
+    """Collects what the index pass over one container finds; keeps one offset a shard, not one a row."""
+
+    shard_size: int
+    limit: int | None = None
+    rows: int = 0
+    offsets: list[int] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    repeated: list[int] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        """Whether the limit is reached, so that the rest of the container need not be looked at."""
+        return self.limit is not None and self.rows >= self.limit
+
+    def add(self, offset: int, repeated: bool = False) -> None:
+        """Count the row that starts at `offset`."""
+        if self.rows % self.shard_size == 0:
+            self.offsets.append(offset)
+        if repeated:
+            self.repeated.append(self.rows)
+        self.rows += 1
+
+    def fault(self, source: str, offset: int, code: str, message: str) -> None:
+        """Note that nothing can be read from `offset` on."""
+        self.faults.append(Fault(printable(source), offset, code, printable(message), self.rows))
+
+    def shards(self, container: str, kind: str, number: int) -> Iterable[Shard]:
+        """Cut the container; the first shard gets the index `number`, the last one the faults."""
+        repeated: dict[int, list[int]] = {}
+        for row in self.repeated:
+            repeated.setdefault(row // self.shard_size, []).append(row)
+        offsets = self.offsets or ([0] if self.faults else [])
+        for part, offset in enumerate(offsets):
+            first = part * self.shard_size
+            rows = min(self.shard_size, self.rows - first)
+            faults = tuple(self.faults) if part == len(offsets) - 1 else ()
+            yield Shard(number + part, container, kind, first, rows, offset, faults, tuple(repeated.get(part, ())))
+
+
+def printable(name: str) -> str:
+    """A name as valid UTF-8: bytes that are none become `\\xNN`, so that Arrow and JSON take it."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") if _escaped(name) else _plain(name)
+
+
+def _escaped(name: str) -> bool:
+    """Whether all lone surrogates of a name stand for single bytes, as `os.fsdecode` makes them."""
+    return all("\udc80" <= letter <= "\udcff" for letter in name if "\ud800" <= letter <= "\udfff")
+
+
+def _plain(name: str) -> str:
+    """A name with any lone surrogate written out."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

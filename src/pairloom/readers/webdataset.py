@@ -1,0 +1,173 @@
+"""WebDataset: tar files whose adjacent members of one stem make a sample."""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from pathlib import Path
+from typing import IO, Any
+
+from pairloom.batch import Row
+from pairloom.errors import Reject
+from pairloom.readers.cells import (
+    IMAGES,
+    JSON_TEXTS,
+    MAX_IMAGE_BYTES,
+    MAX_TEXT_BYTES,
+    check_size,
+    decode_text,
+    extra_of,
+    json_texts,
+    make_row,
+    parse_json,
+    texts_of,
+)
+from pairloom.readers.model import Index, ReadOptions, Shard
+
+TEXTS = ("txt", "caption", "text")
+_NAME = re.compile(r"^((?:.*/|)[^./]+)[.]([^/]*)$", re.DOTALL)
+# What tarfile lets through, beyond its own errors, when a header holds nonsense.
+_BAD_HEADER = (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError, KeyError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A regular member that belongs to a sample."""
+
+    key: str
+    suffix: str
+    info: tarfile.TarInfo
+
+
+@dataclass(slots=True)
+class _Cut:
+    """Where the members end, and why when it isn't the end of the archive; `key` is that of a member that was cut."""
+
+    offset: int = 0
+    code: str | None = None
+    message: str = ""
+    key: str | None = None
+    keys: set[str] = field(default_factory=set)
+
+
+def index(path: str, options: ReadOptions, found: Index) -> None:
+    """Find the samples by their headers; the data between them is skipped."""
+    cut = _Cut()
+    last: tuple[str, int] | None = None
+
+    def add(sample: tuple[str, int]) -> None:
+        found.add(sample[1], sample[0] in cut.keys)
+        cut.keys.add(sample[0])
+
+    with Path(path).open("rb") as file:
+        # A sample is known to be whole only when the next one begins.
+        for key, members in groupby(_members(file, cut), key=lambda member: member.key):
+            if last is not None:
+                add(last)
+            if found.full:
+                return
+            last = key, next(members).info.offset
+    if last is not None and (cut.key is None or cut.key != last[0]):
+        add(last)
+    if cut.code is not None:
+        found.fault(path, cut.offset, cut.code, cut.message)
+
+
+def read(shard: Shard, options: ReadOptions) -> Iterator[Row]:
+    """The rows of a shard, one sample in memory at a time."""
+    with Path(shard.container).open("rb") as file:
+        file.seek(shard.offset)
+        samples = groupby(_members(file, _Cut()), key=lambda member: member.key)
+        for number, (key, members) in enumerate(islice(samples, shard.rows), shard.first_row):
+            # The members are listed before their data is read, which moves the file's position; tarfile seeks back.
+            yield _row(key, list(members), file, shard, number in shard.repeated, options)
+
+
+def _members(file: IO[bytes], cut: _Cut) -> Iterator[_Member]:
+    """The members from the file's position on that have a stem and a suffix; `cut` tells how it ended."""
+    size = os.fstat(file.fileno()).st_size
+    start = cut.offset = file.tell()
+    try:
+        tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - it doesn't own the file
+    except _BAD_HEADER as error:
+        cut.code, cut.message = "cut_tar" if size - start < tarfile.BLOCKSIZE else "corrupt_tar", str(error)
+        return
+    while True:
+        try:
+            info = tar.next()
+        except _BAD_HEADER as error:
+            cut.code, cut.message = "cut_tar" if tar.offset >= size else "corrupt_tar", str(error)
+            return
+        tar.members = []  # tarfile would keep every header of the archive
+        if info is None:
+            break
+        match = _NAME.match(info.name)
+        if info.size < 0 or tar.offset <= info.offset:  # would go backwards, for ever
+            cut.code, cut.message = "corrupt_tar", "a member of negative size"
+            return
+        plain = info.isreg() and not info.issparse()
+        if plain and info.offset_data + info.size > size:
+            cut.code, cut.message = "cut_tar", f"the file ends within the member {info.name}"
+            cut.key = match[1] if match else None
+            return
+        cut.offset = tar.offset
+        if plain and match:
+            yield _Member(match[1], match[2].lower(), info)
+    # tarfile takes a header that makes no sense for the end of the archive. The real end is a block of zeros.
+    file.seek(cut.offset)
+    block = file.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        cut.code, cut.message = "cut_tar", "the file ends without an end-of-archive block"
+    elif block.strip(b"\0"):
+        cut.code, cut.message = "corrupt_tar", "not a member header"
+
+
+def _row(key: str, members: list[_Member], file: IO[bytes], shard: Shard, repeated: bool, options: ReadOptions) -> Row:
+    """Read the members of one sample that count."""
+    suffixes: dict[str, tarfile.TarInfo] = {member.suffix: member.info for member in reversed(members)}
+    reject: Reject | None = None
+    if key.startswith("/") or ".." in key.split("/"):
+        # Names are never used as paths here, but someone downstream may.
+        reject = Reject("unsafe_name", "the member's name is absolute or goes up")
+    elif len(suffixes) < len(members):
+        reject = Reject("duplicate_member", "two members of the sample have the same suffix")
+    elif repeated:
+        reject = Reject("duplicate_key", "an earlier sample has the same key")
+
+    def load(suffix: str, limit: int) -> bytes:
+        info = suffixes[suffix]
+        check_size(info.size, limit)
+        file.seek(info.offset_data)
+        return file.read(info.size)
+
+    def text(suffix: str) -> str:
+        return decode_text(load(suffix, MAX_TEXT_BYTES), options.encoding)
+
+    def image() -> bytes:
+        images = sorted(suffix for suffix in suffixes if suffix.rpartition(".")[2] in IMAGES)
+        if not images:
+            raise Reject("missing_image", "a sample without an image")
+        return load(images[0], MAX_IMAGE_BYTES)
+
+    fields: dict[str, Any] | Reject = Reject("missing_text", "a sample without a text")
+    if "json" in suffixes:
+        try:
+            fields = parse_json(text("json"))
+        except Reject as reason:
+            fields = reason
+
+    def texts() -> tuple[str, ...]:
+        named = next((suffix for suffix in TEXTS if suffix in suffixes), None)
+        if named is not None:
+            return texts_of(text(named))
+        if isinstance(fields, Reject):
+            raise fields
+        return json_texts(fields)
+
+    used = () if isinstance(fields, Reject) else tuple(name for name in JSON_TEXTS if fields.get(name) is not None)[:1]
+    extra = "{}" if isinstance(fields, Reject) else extra_of(fields, used)
+    return make_row(key, shard.container, image, texts, extra, reject)
