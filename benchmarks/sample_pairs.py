@@ -21,7 +21,7 @@ from pathlib import Path
 
 import sample_table as table
 from packages import PackageError, fetch_debian
-from PIL import Image
+from PIL import Image, ImageDraw
 from sample_images import convert, flatten, huge_header_png
 from sources import (
     MANUALS,
@@ -83,16 +83,17 @@ class Builder:
         return Sample(title, image.read_bytes(), text, kind, "openclipart-png", inside,
                       metadata.author, licence, note, key)  # fmt: skip
 
-    def stamp(
-        self, key: str, language: str, licence: str, author: str, name: str = ""
-    ) -> Sample:  # fmt: skip
+    def stamp(self, key: str, language: str, licence: str, author: str, name: str = "") -> Sample:
         """Return the Tux Paint stamp ``key`` with its caption in ``language``."""
         package, inside = "tuxpaint-stamps-default", f"usr/share/tuxpaint/stamps/{key}.png"
         image = fetch_debian(package, self.cache) / inside
-        text = read_stamp_texts(image.with_suffix(".txt"))[language]
+        text = read_stamp_texts(image.with_suffix(".txt")).get(language)
+        if text is None:
+            raise PackageError(f"the stamp {key} has no caption in {language}")
         terms = f"{licence} (image); GPL-2.0-or-later (caption)"
-        return Sample(f"{name}-{slug(Path(key).name)}.png", image.read_bytes(), text.encode(),
-                      "good", package, inside, author, terms, f"caption: {language}", key)  # fmt: skip
+        title, note = f"{name}-{slug(Path(key).name)}.png", f"caption: {language}"
+        return Sample(title, image.read_bytes(), text.encode(), "good", package, inside,
+                      author, terms, note, key)  # fmt: skip
 
     def figures(self) -> Iterator[Sample]:
         """Yield the figures of the manuals, with the longest text found for each."""
@@ -161,9 +162,9 @@ class Builder:
         yield replace(stamp, name="bad-07-gbk-text.png", kind="bad",
                       text=(stamp.text or b"").decode().encode("gbk"),
                       note="the .txt holds GBK bytes, not UTF-8")  # fmt: skip
+        note = "the header claims 60000 x 60000 pixels; made for this example"
         yield replace(blank, name="bad-08-huge-header.png", image=huge_header_png(),
-                      text=b"A very large poster.",
-                      note="the header claims 60000 x 60000 pixels; made for this example")  # fmt: skip
+                      text=b"A very large poster.", note=note)  # fmt: skip
 
     def samples(self) -> list[Sample]:
         """Return everything, with the texts of two pairs swapped and two pairs copied."""
@@ -224,8 +225,6 @@ def write(samples: list[Sample], examples: Path) -> None:
 
 def contact_sheet(samples: list[Sample], target: Path, size: int = 170, columns: int = 8) -> None:
     """Draw the readable images with their names in one picture, for a look."""
-    from PIL import ImageDraw
-
     rows = -(-len(samples) // columns)
     sheet = Image.new("RGB", (columns * size, rows * (size + 14)), "white")
     draw = ImageDraw.Draw(sheet)
@@ -252,12 +251,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         samples = Builder(arguments.cache).samples()
         write(samples, arguments.out)
-    except (PackageError, OSError, KeyError) as error:
+    except (PackageError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if arguments.contact_sheet:
         contact_sheet(samples, arguments.contact_sheet)
-    files = [path for path in (arguments.out / "pairs").iterdir()]
+    files = list((arguments.out / "pairs").iterdir())
     total = sum(path.stat().st_size for path in files)
     print(f"{len(samples)} samples, {len(files)} files, {total / 1e6:.1f} MB")
     return 0

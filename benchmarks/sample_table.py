@@ -5,57 +5,57 @@ from __future__ import annotations
 PUBLIC_DOMAIN = "Public domain"
 
 # Paths below usr/share/openclipart/png, without ".png".
-CLIP_ART = """
-transportation/ambulans_romus_01
-food/apple_bitten_dan_gerhard_01
-geography/astronomy/05_fullmoon_openclipart_01
-tools/axe_peterm_
-people/bach_ganson
-people/backpacker_ganson
-office/ballpoint_pen_jonathan_d_01
-animals/bat_orlando_karam_
-food/beverages/teapot_ganson
-food/beverages/bottled_drink
-food/beverages/coffee_ganson
-transportation/big_truck_01
-animals/birds/owl_on_branch_ganson
-animals/birds/emperor_penguin_ralf_ste_01
-animals/birds/eagle_01
-animals/fish/clown_loach_01
-animals/turtle_jurgen_gaeremyn_01
-animals/red-eye_frog_mirko_maisc_01
-buildings/water_tower_ganson
-buildings/eiffel_tower_michael_ja_r
-buildings/grain_elevator_ganson
-buildings/school_country__abiclipa_01
-tools/trowel_benji_park_01
-tools/toothbrush_and_paste_ganson
-plants/trees/bowsaw_benji_park_01
-plants/trees/evergreen/tree_02
-plants/trees/fern_mo_01
-geography/spyglass_vladimir_hernan_01
-geography/world_map_saint_
-geography/ayers_rock_ganson
-recreation/toys/rubik_s_cube_petri_lumme_01
-recreation/toys/robot_ganson
-recreation/toys/surfboard_davek_01
-recreation/games/chess/chesspieces-queen
-special/patterns/pattern-arches-intersecting-1
-special/patterns/pattern-arches-intersecting-2
-recreation/holiday/footprints_in_sand_ganson
-office/mars_lumograph_drawing__01
-office/addressed_envelope_with_stamp_01
-food/vegetables/cayennepepperrevisited_d_01
-food/vegetables/corn_cob
-food/vegetables/onion_joerg_rosenbauer_01
-electronics/transistor
-electronics/bulb/lightbulb_jon_phillips_01
-transportation/formula_one_car_gerald_g_01
-transportation/fire_engine_romus_01
-people/woman_doctor_gerald_g._01
-signs_and_symbols/weather/lightning_jon_phillips_01
-signs_and_symbols/two_star_rating_saurabh__01
-""".split()
+CLIP_ART = [
+    "transportation/ambulans_romus_01",
+    "food/apple_bitten_dan_gerhard_01",
+    "geography/astronomy/05_fullmoon_openclipart_01",
+    "tools/axe_peterm_",
+    "people/bach_ganson",
+    "people/backpacker_ganson",
+    "office/ballpoint_pen_jonathan_d_01",
+    "animals/bat_orlando_karam_",
+    "food/beverages/teapot_ganson",
+    "food/beverages/bottled_drink",
+    "food/beverages/coffee_ganson",
+    "transportation/big_truck_01",
+    "animals/birds/owl_on_branch_ganson",
+    "animals/birds/emperor_penguin_ralf_ste_01",
+    "animals/birds/eagle_01",
+    "animals/fish/clown_loach_01",
+    "animals/turtle_jurgen_gaeremyn_01",
+    "animals/red-eye_frog_mirko_maisc_01",
+    "buildings/water_tower_ganson",
+    "buildings/eiffel_tower_michael_ja_r",
+    "buildings/grain_elevator_ganson",
+    "buildings/school_country__abiclipa_01",
+    "tools/trowel_benji_park_01",
+    "tools/toothbrush_and_paste_ganson",
+    "plants/trees/bowsaw_benji_park_01",
+    "plants/trees/evergreen/tree_02",
+    "plants/trees/fern_mo_01",
+    "geography/spyglass_vladimir_hernan_01",
+    "geography/world_map_saint_",
+    "geography/ayers_rock_ganson",
+    "recreation/toys/rubik_s_cube_petri_lumme_01",
+    "recreation/toys/robot_ganson",
+    "recreation/toys/surfboard_davek_01",
+    "recreation/games/chess/chesspieces-queen",
+    "special/patterns/pattern-arches-intersecting-1",
+    "special/patterns/pattern-arches-intersecting-2",
+    "recreation/holiday/footprints_in_sand_ganson",
+    "office/mars_lumograph_drawing__01",
+    "office/addressed_envelope_with_stamp_01",
+    "food/vegetables/cayennepepperrevisited_d_01",
+    "food/vegetables/corn_cob",
+    "food/vegetables/onion_joerg_rosenbauer_01",
+    "electronics/transistor",
+    "electronics/bulb/lightbulb_jon_phillips_01",
+    "transportation/formula_one_car_gerald_g_01",
+    "transportation/fire_engine_romus_01",
+    "people/woman_doctor_gerald_g._01",
+    "signs_and_symbols/weather/lightning_jon_phillips_01",
+    "signs_and_symbols/two_star_rating_saurabh__01",
+]
 
 _KERALA = ("CC-BY-SA-3.0", "VHSS Irimpanam school, Kerala, via Vimal Joseph")
 _LYNCH = ("CC-BY-SA-2.5", "Erinn Lynch")
@@ -65,12 +65,13 @@ _SIGNS = (PUBLIC_DOMAIN, "Wikipedia user Ds13, traced by Caroline Ford")
 _CANES = (PUBLIC_DOMAIN, "Kathleen French")
 
 # Path below usr/share/tuxpaint/stamps (without ".png"), caption language, licence, author:
-# the licences are those that the upstream changelog names for each file.
+# the licences are those that the upstream changelog names for each file.  Chinese captions that
+# are wrong ("carnation" for an anthurium, say) were passed over for the English ones.
 STAMPS: list[tuple[str, str, str, str]] = [
-    ("plants/flowers/adeenia", "en", *_KERALA),
-    ("plants/flowers/anthoorium", "zh_CN", *_KERALA),
-    ("plants/flowers/appooppanthady", "en", *_KERALA),
-    ("plants/flowers/bolsom", "zh_CN", *_KERALA),
+    ("plants/flowers/adeenia", "zh_CN", *_KERALA),
+    ("plants/flowers/anthoorium", "en", *_KERALA),
+    ("plants/flowers/appooppanthady", "zh_CN", *_KERALA),
+    ("plants/flowers/bolsom", "en", *_KERALA),
     ("plants/flowers/chemparathi", "zh_CN", *_KERALA),
     ("plants/flowers/plastic/chuvanna_plastic_poo", "en", *_KERALA),
     ("seasonal/christmas/Candy_cane_photo_1", "en", *_CANES),
@@ -79,15 +80,15 @@ STAMPS: list[tuple[str, str, str, str]] = [
     ("seasonal/christmas/Mince_Pie", "en", "CC-BY-2.5", "Jmb at Wikipedia"),
     ("seasonal/christmas/Roast_turkey", "en", "CC-BY-2.0", "Patrick Fitzgerald"),
     ("animals/fish/shrimp", "zh_CN", *_NOAA),
-    ("animals/fish/seahorse", "en", *_NOAA),
+    ("animals/fish/seahorse", "zh_CN", *_NOAA),
     ("animals/birds/pelican", "en", *_LYNCH),
-    ("animals/birds/heron_greatblue_flying", "zh_CN", *_LYNCH),
+    ("animals/birds/heron_greatblue_flying", "en", *_LYNCH),
     ("animals/birds/heron_greatblue", "en", *_LYNCH),
     ("town/monuments/inukshuk-photo", "en", "CC-BY-SA-2.5", "Ansgar Walk"),
-    ("town/cartoon/shipwreck", "en", *_TILES),
-    ("town/cartoon/wishing_well", "zh_CN", *_TILES),
+    ("town/cartoon/shipwreck", "zh_CN", *_TILES),
+    ("town/cartoon/wishing_well", "en", *_TILES),
     ("town/houses/cartoon/windmill", "zh_CN", *_TILES),
-    ("town/houses/cartoon/circus", "en", *_TILES),
+    ("town/houses/cartoon/circus", "zh_CN", *_TILES),
     ("town/houses/cartoon/cathedral", "zh_CN", *_TILES),
     ("town/monuments/cartoon/sword_in_the_stone", "en", *_TILES),
     ("town/monuments/cartoon/pyramid", "zh_CN", *_TILES),

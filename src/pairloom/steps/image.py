@@ -44,7 +44,7 @@ class GeometryStep(ImageStep):
     def __call__(self, batch: Batch) -> Batch:
         assert batch.pixels is not None
         maps = [self.geometry(w, h, key) for w, h, key in zip(batch["width"], batch["height"], batch["key"], strict=True)]
-        results, rejects = lift(lambda job: draw(*job, self.fill), list(zip(batch.pixels, maps, strict=True)))
+        results, rejects = lift(lambda job: draw(job[0], job[1], self.fill), list(zip(batch.pixels, maps, strict=True)))
         cells = []
         columns = (batch["geometry"], batch["original_width"], batch["original_height"], batch["width"], batch["height"])
         for one, cell, *sizes in zip(maps, *columns, strict=True):
@@ -230,4 +230,4 @@ def _square(width: int, height: int, left: float, top: float, side: float, size:
 
 def _random(key: str, seed: int, count: int) -> Sequence[float]:
     """`count` numbers in [0, 1) that depend on nothing but the key and the seed."""
-    return [xxhash.xxh64_intdigest(f"{seed}:{index}:{key}") / 2**64 for index in range(count)]
+    return [xxhash.xxh64_intdigest(f"{seed}:{index}:{key}".encode()) / 2**64 for index in range(count)]
