@@ -7,8 +7,10 @@ are reported at once, each with its place.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -20,25 +22,27 @@ from pydantic import TypeAdapter, ValidationError
 
 from pairloom.batch import READ
 from pairloom.errors import Problem, RecipeError
-from pairloom.step import STEPS, Step
-from pairloom.steps import decode, filters, image, segment, text
+from pairloom.step import SELECTIONS, STEPS, Selection, Step
+from pairloom.steps import decode, dedup, filters, hash, image, segment, text, tiles
 
-_REGISTERED = (decode, filters, image, segment, text)  # importing a module registers its steps
+_REGISTERED = (decode, dedup, filters, hash, image, segment, text, tiles)  # importing a module registers its steps
+REGISTRIES: dict[str, dict[str, type[Any]]] = {"steps": STEPS, "select": SELECTIONS}
 _LOCKED = ("pairloom", "pillow", "simplejpeg", "numpy", "pyarrow", "tokenizers", "sentencex", "ftfy", "py3langid")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Steps in the order in which they run.
+    """Steps in the order in which they run, and what is then selected among all pairs of the run.
 
     Raises:
         RecipeError: if a step needs what no earlier step makes; every such fault is named.
     """
 
     steps: tuple[Step, ...]
+    select: tuple[Selection, ...] = ()
 
     def __post_init__(self) -> None:
-        problems = _line_problems(self.steps)
+        problems = _line_problems(self.steps, self.select)
         if problems:
             raise RecipeError(problems)
 
@@ -64,21 +68,21 @@ class Recipe:
             raise RecipeError([Problem("file", " ".join(str(fault).split()))], name) from None
         if not isinstance(literal, dict) or not isinstance(literal.get("steps"), list) or node is None:
             raise RecipeError([Problem("file", "must hold a list called `steps`")], name)
-        problems = [Problem(key, "unknown; a recipe holds `steps`") for key in literal if key != "steps"]
-        lines = [item.start_mark.line + 1 for key, value in node.value if key.value == "steps" for item in value.value]
-        steps = []
-        for number, (entry, line) in enumerate(zip(literal["steps"], lines, strict=True)):
-            made, faults = _step(entry, f"steps[{number}]", line)
+        problems = [Problem(key, "unknown; a recipe holds `steps` and `select`") for key in literal if key not in REGISTRIES]
+        made: dict[str, list[Any]] = {}
+        for part, registry in REGISTRIES.items():
+            made[part], faults = _part(part, registry, literal.get(part) or [], _lines(node, part))
             problems += faults
-            steps += [made] if made else []
-        problems += _line_problems(steps) if len(steps) == len(lines) else []
+        if len(made["steps"]) == len(literal["steps"]):
+            problems += _line_problems(made["steps"], made["select"])
         if problems:
             raise RecipeError(problems, name)
-        return cls(tuple(steps))
+        return cls(tuple(made["steps"]), tuple(made["select"]))
 
     def to_literal(self) -> dict[str, Any]:
         """The recipe as YAML and JSON hold it, with every option written out."""
-        return {"steps": [{step.name: _options(step)} for step in self.steps]}
+        literal = {"steps": [{step.name: _options(step)} for step in self.steps]}
+        return literal | ({"select": [{one.name: _options(one)} for one in self.select]} if self.select else {})
 
     def to_yaml(self) -> str:
         """The resolved recipe; reading it gives an equal recipe."""
@@ -86,9 +90,12 @@ class Recipe:
 
     def fingerprint(self) -> str:
         """A digest of what the output depends on beside the input: the resolved recipe and the versions of the libraries."""
-        versions = {name: metadata.version(name) for name in _LOCKED}
-        said = json.dumps({"recipe": self.to_literal(), "versions": versions}, sort_keys=True)
+        said = json.dumps({"recipe": self.to_literal(), "versions": versions()}, sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+    def staged(self) -> Recipe:
+        """The same steps without the selection: what has to be done again only if a step changes."""
+        return Recipe(self.steps)
 
     def bound(self) -> tuple[Step, ...]:
         """The steps, each told what follows it."""
@@ -105,6 +112,11 @@ class Recipe:
         return next((step.suffix for step in reversed(self.steps) if isinstance(step, image.Encode)), None)
 
 
+def versions() -> dict[str, str]:
+    """The versions of the libraries that the bytes of an output depend on."""
+    return {name: metadata.version(name) for name in _LOCKED}
+
+
 def shipped_recipes() -> list[str]:
     """The names of the recipes in the package."""
     return sorted(f.name.removesuffix(".yaml") for f in (resources.files("pairloom") / "recipes").iterdir() if f.name[0] not in "._")
@@ -113,52 +125,68 @@ def shipped_recipes() -> list[str]:
 def schema() -> dict[str, Any]:
     """JSON Schema of a recipe file, for editors and validators."""
     definitions: dict[str, Any] = {}
-    entries: list[dict[str, Any]] = [{"enum": sorted(STEPS)}]
-    for name, kind in sorted(STEPS.items()):
-        options = TypeAdapter(kind).json_schema(ref_template="#/$defs/{model}")
-        definitions |= options.pop("$defs", {})
-        only = {"type": "object", "properties": {name: options}, "required": [name], "additionalProperties": False}
-        entries.append(only)
-    steps = {"type": "array", "items": {"anyOf": entries}}
-    root = {"type": "object", "properties": {"steps": steps}, "required": ["steps"], "additionalProperties": False}
+    parts = {}
+    for part, registry in REGISTRIES.items():
+        entries: list[dict[str, Any]] = [{"enum": sorted(registry)}]
+        for name, kind in sorted(registry.items()):
+            options = TypeAdapter(kind).json_schema(ref_template="#/$defs/{model}")
+            definitions |= options.pop("$defs", {})
+            only = {"type": "object", "properties": {name: options}, "required": [name], "additionalProperties": False}
+            entries.append(only)
+        parts[part] = {"type": "array", "items": {"anyOf": entries}}
+    root = {"type": "object", "properties": parts, "required": ["steps"], "additionalProperties": False}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Pairloom recipe", **root, "$defs": definitions}
 
 
-def _options(step: Step) -> dict[str, Any]:
+def _options(step: Step | Selection) -> dict[str, Any]:
     options = dataclasses.asdict(step)  # type: ignore[call-overload]
     return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
 
 
-def _step(entry: Any, place: str, line: int) -> tuple[Step | None, list[Problem]]:
+def _lines(node: Any, part: str) -> list[int]:
+    return [item.start_mark.line + 1 for key, value in node.value if key.value == part for item in value.value]
+
+
+def _part(part: str, registry: dict[str, type[Any]], entries: Any, lines: list[int]) -> tuple[list[Any], list[Problem]]:
+    if not isinstance(entries, list):
+        return [], [Problem(part, "must be a list")]
+    made, problems = [], []
+    for number, (entry, line) in enumerate(zip(entries, lines, strict=True)):
+        one, faults = _entry(registry, entry, f"{part}[{number}]", line)
+        problems += faults
+        made += [one] if one else []
+    return made, problems
+
+
+def _entry(registry: dict[str, type[Any]], entry: Any, place: str, line: int) -> tuple[Any, list[Problem]]:
     if isinstance(entry, str):
         entry = {entry: {}}
     if not isinstance(entry, dict) or len(entry) != 1:
-        return None, [Problem(place, "must be a step's name, or one name with its options", line)]
+        return None, [Problem(place, "must be a name, or one name with its options", line)]
     [(name, options)] = entry.items()
-    if name not in STEPS:
-        return None, [Problem(place, f"no step is called {name!r}; there are {', '.join(sorted(STEPS))}", line)]
+    if name not in registry:
+        close = difflib.get_close_matches(str(name), registry, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(registry))}"
+        return None, [Problem(place, f"nothing is called {name!r}; {hint}", line)]
     if options is not None and not isinstance(options, dict):
         return None, [Problem(f"{place}.{name}", "options are written as {name: value}", line)]
     try:
         # JSON mode: a list from YAML may fill a tuple, while a string never passes for a number
-        return TypeAdapter(STEPS[name]).validate_json(json.dumps(options or {}), strict=True), []
-    except (ValidationError, TypeError) as fault:
-        if isinstance(fault, TypeError):
-            return None, [Problem(f"{place}.{name}", str(fault), line)]
+        return TypeAdapter(registry[name]).validate_json(json.dumps(options or {}), strict=True), []
+    except ValidationError as fault:
         found = [(".".join([place, name, *map(str, one["loc"])]), one["msg"]) for one in fault.errors()]
         return None, [Problem(where, message, line) for where, message in found]
+    except TypeError as fault:  # YAML knows dates and the like, JSON does not
+        return None, [Problem(f"{place}.{name}", str(fault), line)]
 
 
-def _line_problems(steps: tuple[Step, ...] | list[Step]) -> list[Problem]:
+def _line_problems(steps: Sequence[Step], select: Sequence[Selection]) -> list[Problem]:
     """What no single step can know: whether each finds the columns and pixels it works on."""
     problems, columns = [], set(READ)
     live = changed = False
     for number, step in enumerate(steps):
         place = f"steps[{number}].{step.name}"
-        for missing in [column for column in step.reads if column not in columns]:
-            maker = next((name for name, kind in sorted(STEPS.items()) if missing in kind.adds), None)
-            hint = f": put `{maker}` before it" if maker else ""
-            problems.append(Problem(place, f"reads `{missing}`, which no earlier step adds{hint}"))
+        problems += _missing(step, place, columns)
         problems += [Problem(place, text) for text in getattr(step, "problems", lambda _: [])(columns)]
         if step.reads_pixels and not live:
             problems.append(Problem(place, "works on pixels: put `decode` before it (and `encode` after it)"))
@@ -171,4 +199,15 @@ def _line_problems(steps: tuple[Step, ...] | list[Step]) -> list[Problem]:
         columns |= set(step.adds)
     if changed:
         problems.append(Problem("steps", "the images are changed but never encoded: put `encode` after the last image step"))
+    for number, one in enumerate(select):
+        problems += _missing(one, f"select[{number}].{one.name}", columns)
+    return problems
+
+
+def _missing(step: Step | Selection, place: str, columns: set[str]) -> list[Problem]:
+    problems = []
+    for missing in [column for column in step.reads if column not in columns]:
+        maker = next((name for name, kind in sorted(STEPS.items()) if missing in kind.adds), None)
+        hint = f": put `{maker}` before it" if maker else ""
+        problems.append(Problem(place, f"reads `{missing}`, which no earlier step adds{hint}"))
     return problems

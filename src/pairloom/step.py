@@ -57,6 +57,8 @@ class Step:
     adds: ClassVar[dict[str, pa.DataType]] = {}
     reads_pixels: ClassVar[bool] = False
     changes_pixels: ClassVar[bool] = False
+    decides: ClassVar[bool] = False
+    """Whether rejecting is what the step is for; what other steps reject counts as failed."""
 
     def bind(self, following: Sequence[Step]) -> Step:
         """The same step, told which steps come after it. Only `decode` cares: it decodes no more than they need."""
@@ -109,6 +111,7 @@ class Filter(Step):
     `reason` is the reason code of what it drops; the message lists the values of the columns in `reads`.
     """
 
+    decides = True
     reason: ClassVar[str]
 
     def keep(self, batch: Batch) -> Sequence[bool]:
@@ -120,6 +123,21 @@ class Filter(Step):
         columns = {name: batch[name] for name in self.reads} if dropped else {}
         said = {row: ", ".join(f"{name} {_short(values[row])}" for name, values in columns.items()) for row in dropped}
         return batch.with_rejects({row: Reject(self.reason, said[row]) for row in dropped})
+
+
+class Selection:
+    """A decision over all pairs of a run, under `select:` in a recipe; its author writes `drop(ledger)`.
+
+    `reads` names the columns of the ledger that it needs, `reason` is the reason code of what it drops.
+    """
+
+    name: ClassVar[str]
+    reads: ClassVar[tuple[str, ...]] = ()
+    reason: ClassVar[str]
+
+    def drop(self, ledger: pa.Table) -> dict[int, str]:
+        """Rows to drop, each with a message; `ledger` holds `key` and the columns in `reads`, in input order."""
+        raise NotImplementedError
 
 
 def lift(function: Callable[[Any], T], values: Sequence[Any]) -> tuple[list[T | None], dict[int, Reject]]:

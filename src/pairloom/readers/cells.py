@@ -15,7 +15,7 @@ from pairloom.errors import Reject
 from pairloom.readers.model import printable
 
 MAX_IMAGE_BYTES = 256 << 20
-MAX_TEXT_BYTES = 16 << 20
+MAX_TEXT_BYTES = 8 << 20
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 """The suffixes of images, in lower case."""
@@ -107,6 +107,8 @@ def texts_of(value: object) -> tuple[str, ...]:
             continue
         if not isinstance(each, str):
             raise Reject("mistyped_cell", f"the text is of type {type(each).__name__}")
+        if "\0" in each:
+            raise Reject("text_encoding", "a NUL character, which no text holds")
         if each.strip():
             texts.append(each)
     if not texts:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from pairloom.batch import Row
@@ -45,17 +47,28 @@ def has_images(path: str) -> bool:
 
 
 def index(path: str, options: ReadOptions, found: Index) -> None:
-    """Count the rows; only names are looked at."""
+    """Count the rows; only names, sizes and times are looked at."""
     for pair in _walk(path, ""):
         if found.full:
             return
         found.add(found.rows, pair.repeated)
+        for file in (pair.image, *(() if pair.repeated else pair.texts)):
+            if file is not None:
+                _note(file, found)
 
 
 def read(shard: Shard, options: ReadOptions) -> Iterator[Row]:
     """The rows of a shard. The folder is walked again, which is cheap: only names are looked at."""
-    for pair in islice(_walk(shard.container, ""), shard.first_row, shard.first_row + shard.rows):
+    for _, pair in shard.pick(islice(_walk(shard.container, ""), shard.first_row, None)):
         yield _row(pair, shard.container, options)
+
+
+def _note(file: str, found: Index) -> None:
+    """Let an edit of the file be noticed later. One that isn't there, such as a link to nowhere, has nothing to note."""
+    with suppress(OSError):
+        status = Path(file).stat()
+        found.size += status.st_size
+        found.mtime_ns = max(found.mtime_ns, status.st_mtime_ns)
 
 
 def _walk(folder: str, prefix: str) -> Iterator[_Pair]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Shard:
 
     `offset` says where to seek to: bytes for text tables and tars, a row number for Parquet and folders. `repeated` names
     the rows whose key an earlier row of the container has, because only the index pass sees the container as a whole.
+    `picks`, when a sample was asked for, are the numbers of the rows that count, ascending; `rows` is how many they are.
     """
 
     index: int
@@ -54,6 +57,25 @@ class Shard:
     offset: int
     faults: tuple[Fault, ...] = ()
     repeated: tuple[int, ...] = ()
+    picks: tuple[int, ...] | None = None
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The numbers of its rows in the container."""
+        return range(self.first_row, self.first_row + self.rows) if self.picks is None else self.picks
+
+    def pick(self, things: Iterable[T]) -> Iterator[tuple[int, T]]:
+        """Of things that stand for the rows from `first_row` on: those of this shard, each with its row number."""
+        numbers = iter(self.numbers)
+        wanted = next(numbers, None)
+        if wanted is None:
+            return
+        for number, thing in enumerate(things, self.first_row):
+            if number == wanted:
+                yield number, thing
+                wanted = next(numbers, None)
+                if wanted is None:  # so that nothing is read beyond the last row
+                    return
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +95,17 @@ class Plan:
         shards = []
         for each in value["shards"]:
             faults = tuple(Fault(**fault) for fault in each["faults"])
-            shards.append(Shard(**{**each, "faults": faults, "repeated": tuple(each["repeated"])}))
+            picks = None if each["picks"] is None else tuple(each["picks"])
+            shards.append(Shard(**{**each, "faults": faults, "repeated": tuple(each["repeated"]), "picks": picks}))
         return cls(tuple(Container(**each) for each in value["containers"]), tuple(shards))
 
 
 @dataclass(slots=True)
 class Index:
-    """Collects what the index pass over one container finds; keeps one offset a shard, not one a row."""
+    """Collects what the index pass over one container finds; keeps one offset a shard, not one a row.
+
+    `size` and `mtime_ns` tell later whether the container changed; a folder sums them up over the files it sees.
+    """
 
     shard_size: int
     limit: int | None = None
@@ -87,6 +113,8 @@ class Index:
     offsets: list[int] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     repeated: list[int] = field(default_factory=list)
+    size: int = 0
+    mtime_ns: int = 0
 
     @property
     def full(self) -> bool:

@@ -7,8 +7,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import groupby, islice
-from pathlib import Path
+from itertools import groupby
 from typing import IO, Any
 
 from pairloom.batch import Row
@@ -26,6 +25,7 @@ from pairloom.readers.cells import (
     parse_json,
     texts_of,
 )
+from pairloom.readers.inputs import open_container
 from pairloom.readers.model import Index, ReadOptions, Shard
 
 TEXTS = ("txt", "caption", "text")
@@ -63,7 +63,7 @@ def index(path: str, options: ReadOptions, found: Index) -> None:
         found.add(sample[1], sample[0] in cut.keys)
         cut.keys.add(sample[0])
 
-    with Path(path).open("rb") as file:
+    with open_container(path) as file:
         # A sample is known to be whole only when the next one begins.
         for key, members in groupby(_members(file, cut), key=lambda member: member.key):
             if last is not None:
@@ -79,18 +79,18 @@ def index(path: str, options: ReadOptions, found: Index) -> None:
 
 def read(shard: Shard, options: ReadOptions) -> Iterator[Row]:
     """The rows of a shard, one sample in memory at a time."""
-    with Path(shard.container).open("rb") as file:
+    with open_container(shard.container) as file:
         file.seek(shard.offset)
-        samples = groupby(_members(file, _Cut()), key=lambda member: member.key)
-        for number, (key, members) in enumerate(islice(samples, shard.rows), shard.first_row):
+        for number, (key, members) in shard.pick(groupby(_members(file, _Cut()), key=lambda member: member.key)):
             # The members are listed before their data is read, which moves the file's position; tarfile seeks back.
             yield _row(key, list(members), file, shard, number in shard.repeated, options)
 
 
 def _members(file: IO[bytes], cut: _Cut) -> Iterator[_Member]:
     """The members from the file's position on that have a stem and a suffix; `cut` tells how it ended."""
-    size = os.fstat(file.fileno()).st_size
     start = cut.offset = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(start)
     try:
         tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - it doesn't own the file
     except _BAD_HEADER as error:
@@ -102,7 +102,7 @@ def _members(file: IO[bytes], cut: _Cut) -> Iterator[_Member]:
         except _BAD_HEADER as error:
             cut.code, cut.message = "cut_tar" if tar.offset >= size else "corrupt_tar", str(error)
             return
-        tar.members = []  # tarfile would keep every header of the archive
+        vars(tar)["members"] = []  # tarfile would keep every header of the archive
         if info is None:
             break
         match = _NAME.match(info.name)

@@ -1,0 +1,96 @@
+"""Selections: decisions that need all pairs of a run at once."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from pairloom.step import SELECTIONS, Selection, step
+
+
+@step("duplicates", SELECTIONS)
+class Duplicates(Selection):
+    """Keep the first of pairs that are the same; the lowest place in the input wins.
+
+    `of: pair` compares image and text, `of: image` the image alone. With `distance: 0` images are the same when their files
+    are (SHA-256 of the original bytes); with more, when their perceptual hashes differ in at most so many of 64 bits, which
+    needs `image_hash` among the steps. A near duplicate is one of a *kept* pair, so that chains never melt together.
+    """
+
+    of: Literal["pair", "image"] = "pair"
+    distance: Annotated[int, Field(ge=0, le=16)] = 0
+
+    reason = "duplicate"
+
+    @property
+    def reads(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("phash" if self.distance else "sha256", *(["text"] if self.of == "pair" else []))
+
+    def drop(self, ledger: pa.Table) -> dict[int, str]:
+        keys, texts = ledger["key"], self._texts(ledger)
+        first = self._near(ledger, texts) if self.distance else self._same(ledger, texts)
+        return {row: f"same as {keys[kept]}" for row, kept in first.items()}
+
+    def _texts(self, ledger: pa.Table) -> list[bytes]:
+        """A short digest of each text: all texts of a large run need not fit in memory as Python strings."""
+        if self.of == "image":
+            return [b""] * ledger.num_rows
+        return [hashlib.sha256((text.as_py() or "").encode()).digest()[:16] for text in ledger["text"]]
+
+    def _same(self, ledger: pa.Table, texts: list[bytes]) -> dict[int, int]:
+        seen: dict[tuple[str, bytes], int] = {}
+        dropped = {}
+        for row, (image, text) in enumerate(zip(ledger["sha256"], texts, strict=True)):
+            kept = seen.setdefault((image.as_py(), text), row)
+            if kept != row:
+                dropped[row] = kept
+        return dropped
+
+    def _near(self, ledger: pa.Table, texts: list[bytes]) -> dict[int, int]:
+        """Two hashes within `distance` agree in at least one of `distance + 1` slices, so only those are compared."""
+        hashes = [int(value.as_py(), 16) for value in ledger["phash"]]
+        edges = np.linspace(0, 64, self.distance + 2).astype(int).tolist()
+        slices = [(low, (1 << (high - low)) - 1) for low, high in zip(edges, edges[1:], strict=False)]
+        kept: dict[tuple[int, int, bytes], list[int]] = {}
+        dropped: dict[int, int] = {}
+        for row, (value, text) in enumerate(zip(hashes, texts, strict=True)):
+            places = [(number, (value >> low) & mask, text) for number, (low, mask) in enumerate(slices)]
+            near = [old for place in places for old in kept.get(place, ()) if (hashes[old] ^ value).bit_count() <= self.distance]
+            if near:
+                dropped[row] = min(near)
+                continue
+            for place in places:
+                kept.setdefault(place, []).append(row)
+        return dropped
+
+
+@step("keep_top", SELECTIONS)
+class KeepTop(Selection):
+    """Keep the `share` of all pairs with the highest values in `column`; of equal values the first in the input stay."""
+
+    column: str
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    pairs: Annotated[int, Field(gt=0)] | None = None
+
+    reason = "not_in_top"
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> KeepTop:
+        if (self.share is None) == (self.pairs is None):
+            raise ValueError("give either `share` or `pairs`")
+        return self
+
+    @property
+    def reads(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (self.column,)
+
+    def drop(self, ledger: pa.Table) -> dict[int, str]:
+        values = ledger[self.column].to_numpy(zero_copy_only=False).astype(np.float64)
+        values = np.where(np.isnan(values), -np.inf, values)
+        kept = self.pairs if self.pairs is not None else round(len(values) * (self.share or 0))
+        order = np.argsort(-values, kind="stable")
+        return {int(row): f"{self.column} {values[row]:.6g}" for row in sorted(order[kept:].tolist())}

@@ -1,0 +1,123 @@
+"""Files that appear whole or not at all: written under private names, published together by rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+PRIVATE = ".part-"
+"""What every unfinished file has in its name; whoever finds one without its process may delete it."""
+
+
+class Part:
+    """One file being written; its size and SHA-256 are known when it is closed."""
+
+    def __init__(self, final: Path) -> None:
+        self.final = final
+        self.private = final.with_name(f"{final.name}{PRIVATE}{os.getpid()}")
+        self.private.parent.mkdir(parents=True, exist_ok=True)
+        self._file: BinaryIO = self.private.open("wb")
+        self._sha256 = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        """Append bytes."""
+        self._file.write(data)
+        self._sha256.update(data)
+        view = memoryview(data)
+        self.size += view.nbytes
+        return view.nbytes
+
+    def tell(self) -> int:
+        """The place of the next byte."""
+        return self.size
+
+    def flush(self) -> None:
+        """Hand what is buffered to the system."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Make the bytes durable: a file that a manifest names must survive a power cut."""
+        if not self._file.closed:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def abandon(self) -> None:
+        """Close without caring whether the last bytes arrive: the disk may be full."""
+        try:
+            self._file.close()
+        except OSError:
+            pass  # the file is deleted next
+        self.private.unlink(missing_ok=True)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be written."""
+        return self._file.closed
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def digest(self) -> dict[str, Any]:
+        """What a manifest says of the file."""
+        return {"bytes": self.size, "sha256": self._sha256.hexdigest()}
+
+
+class Parts:
+    """The files of one shard below `root`. Leaving the context without `publish` deletes them all."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._parts: dict[str, Part] = {}
+
+    def open(self, name: str) -> Part:
+        """A new file of that name below the root."""
+        part = self._parts[name] = Part(self._root / name)
+        return part
+
+    def publish(self) -> dict[str, dict[str, Any]]:
+        """Give every file its final name; gives sizes and digests by name."""
+        for part in self._parts.values():
+            part.close()
+        for part in self._parts.values():
+            part.private.replace(part.final)
+        digests = {name: part.digest() for name, part in sorted(self._parts.items())}
+        self._parts = {}
+        return digests
+
+    def __enter__(self) -> Parts:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        for part in self._parts.values():
+            part.abandon()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    with Parts(path.parent) as parts:
+        parts.open(path.name).write(data)
+        parts.publish()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a small JSON file, one key a line, so that it is there whole or not at all."""
+    write_whole(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def remove_leftovers(root: Path) -> None:
+    """Delete what killed runs left half written below `root`."""
+    for folder in [root, root / "manifest", root / "rejects", root / "data", root / "runs"]:
+        for path in folder.glob(f"*{PRIVATE}*") if folder.is_dir() else []:
+            path.unlink(missing_ok=True)

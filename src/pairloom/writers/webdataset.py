@@ -1,0 +1,89 @@
+"""WebDataset shards as img2dataset lays them out: `00000.tar` with an image, a `.json` and a `.txt` a pair.
+
+The tar is plain ustar with fixed owner, mode and time 0, members in sorted order, so that the same pairs give the same
+bytes (`webdataset.ShardWriter` writes the current time). Every `.json` has the same keys and types and no nulls, because
+Hugging Face `datasets` infers one schema from the first samples.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from pairloom.batch import Batch
+from pairloom.steps.header import suffix_of
+from pairloom.writers.parts import Part
+
+_BLOCK = 512
+_RECORD = 20 * _BLOCK
+_UNSAID = ("image", "reject")
+
+
+class WebDatasetWriter:
+    """Writes pairs into one tar, in the order given. Without a `suffix` each image has that of its own format."""
+
+    def __init__(self, file: Part, suffix: str | None) -> None:
+        self._file = file
+        self._suffix = suffix
+
+    def write(self, batch: Batch) -> None:
+        """Append the pairs of a batch; `image` must hold encoded bytes."""
+        columns = [name for name in batch.table.column_names if name not in _UNSAID]
+        blanks = {name: _blank(batch.table.schema.field(name).type) for name in columns}
+        images, texts = batch["image"], final_texts(batch)
+        for row, values in enumerate(batch.table.select(columns).to_pylist()):
+            said = {name: blanks[name] if value is None else value for name, value in values.items()}
+            members = {
+                self._suffix or suffix_of(images[row]): images[row],
+                "json": json.dumps(said, ensure_ascii=False, allow_nan=False).encode(),
+                "txt": texts[row].encode(),
+            }
+            for suffix in sorted(members):
+                self._member(f"{values['key']}.{suffix}", members[suffix])
+
+    def close(self) -> None:
+        """Write the end of the archive."""
+        size = self._file.size + 2 * _BLOCK
+        self._file.write(bytes(2 * _BLOCK + -size % _RECORD))
+
+    def _member(self, name: str, data: bytes) -> None:
+        self._file.write(_header(name, len(data)))
+        self._file.write(data)
+        self._file.write(bytes(-len(data) % _BLOCK))
+
+
+def final_texts(batch: Batch) -> list[str]:
+    """The text that a trainer reads: `caption` where a step wrote one, else `text`."""
+    return batch["caption"] if "caption" in batch.table.column_names else batch["text"]
+
+
+def _header(name: str, size: int) -> bytes:
+    # Own header instead of tarfile's: three of them a pair would cost more than all else that writing does.
+    if size >= 8**11:
+        raise ValueError(f"{name} is too large for a tar member")
+    fields = (
+        name.encode("ascii").ljust(100, b"\0"),
+        b"0000644\x000000000\x000000000\0",
+        b"%011o\0" % size,
+        b"00000000000\0        0",
+        bytes(100),
+        b"ustar\x0000",
+        bytes(247),
+    )
+    block = b"".join(fields)[:_BLOCK]
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+def _blank(kind: pa.DataType) -> Any:
+    """The value of a type that stands for nothing."""
+    if pa.types.is_list(kind):
+        return []
+    if pa.types.is_struct(kind):
+        return {field.name: _blank(field.type) for field in kind}
+    if pa.types.is_floating(kind):
+        return 0.0
+    if pa.types.is_integer(kind):
+        return 0
+    return False if pa.types.is_boolean(kind) else ""
