@@ -47,6 +47,10 @@ class RunError(PairloomError):
     """The run could not finish; what was committed stays, and running again goes on from there."""
 
 
+class TooManyRejects(RunError):
+    """More pairs failed than `max_reject` allows."""
+
+
 class Interrupted(PairloomError):
     """Ctrl-C, stopped at a safe point; running again goes on from there."""
 

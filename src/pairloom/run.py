@@ -5,7 +5,9 @@ Engines only decide where `run_shard` runs; the bytes are the same everywhere.
 
 from __future__ import annotations
 
+import errno
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from pairloom import readers
 from pairloom.batch import Batch, Row
-from pairloom.errors import RunError
+from pairloom.errors import Interrupted, PairloomError, RunError, TooManyRejects
 from pairloom.readers.model import ReadOptions, Shard
 from pairloom.recipe import Recipe
 from pairloom.stats import Stats, StepCount
@@ -59,6 +61,30 @@ def run_shard(job: Job, shard: Shard, tell: Tell = lambda counts: None) -> Stats
             raise AssertionError(f"pairs were lost: {stats.to_json()}")
         files.commit(stats)
     return stats
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a shard: its counts, or what kept it from being done. `fatal` means that others would fare alike."""
+
+    shard: int
+    stats: Stats | None = None
+    fault: str = ""
+    trace: str = ""
+    fatal: bool = False
+
+
+def attempt_shard(job: Job, shard: Shard, tell: Tell) -> Outcome:
+    """Run a shard; what goes wrong with it as a whole is told, not raised, so that the other shards go on."""
+    try:
+        return Outcome(shard.index, run_shard(job, shard, tell))
+    except (PairloomError, OSError, MemoryError) as fault:
+        if isinstance(fault, Interrupted | TooManyRejects):
+            raise
+        full = isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        return Outcome(shard.index, fault=str(fault) or type(fault).__name__, fatal=full)
+    except Exception as fault:  # noqa: BLE001 - the shard's boundary: a bug costs one shard and is reported whole
+        return Outcome(shard.index, fault=f"{type(fault).__name__}: {fault}", trace=traceback.format_exc())
 
 
 def run_steps(

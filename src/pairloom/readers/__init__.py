@@ -1,0 +1,157 @@
+"""Readers: from files and folders to a plan of shards, and from a shard to its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pairloom.batch import Row
+from pairloom.errors import UsageError
+from pairloom.readers import folder, parquet, table, webdataset
+from pairloom.readers.inputs import exists, expand, identity, is_url
+from pairloom.readers.model import Container, Fault, Index, Plan, ReadOptions, Shard, printable
+
+__all__ = ["Container", "Fault", "Plan", "ReadOptions", "Shard", "plan", "read"]
+
+_Pass = Callable[[str, ReadOptions, Index], None]
+_Read = Callable[[Shard, ReadOptions], Iterator[Row]]
+
+_READERS: dict[str, tuple[_Pass, _Read]] = {
+    "folder": (folder.index, folder.read),
+    "webdataset": (webdataset.index, webdataset.read),
+    "csv": (table.index_csv, table.read),
+    "tsv": (table.index_tsv, table.read),
+    "jsonl": (table.index_jsonl, table.read),
+    "parquet": (parquet.index, parquet.read),
+}
+_KINDS = {
+    "tar": "webdataset",
+    "csv": "csv",
+    "tsv": "tsv",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "parquet": "parquet",
+    "pq": "parquet",
+}
+_METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+
+
+def plan(
+    inputs: str | Sequence[str],
+    options: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
+    shard_size: int = 10_000,
+    limit: int | None = None,
+    sample: int | None = None,
+) -> Plan:
+    """Find all rows of the inputs and cut them into shards of at most `shard_size` rows, none of two containers.
+
+    An input is a file (`.tar`, `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`), a folder, a glob, a brace range such as
+    `{00000..00041}.tar`, several of these with `::` between them, or the URL of a file. Of a folder counts the first of: a
+    `metadata.jsonl`, `.csv` or `.parquet` (Hugging Face's imagefolder), images at any depth, tars, tables of one kind.
+
+    `limit` takes the first rows of the whole input, `sample` that many of them, evenly spread.
+    """
+    for name, value in (("shard_size", shard_size), ("limit", limit), ("sample", sample)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}; at least 1 makes sense")
+    containers: list[Container] = []
+    shards: list[Shard] = []
+    rows = 0
+    for path, kind in [each for name in expand(inputs) for each in _containers(name)]:
+        if limit is not None and rows >= limit:
+            break
+        found = _index(path, kind, options, Index(shard_size, None if limit is None else limit - rows))
+        containers.append(Container(path, kind, found.size, found.mtime_ns, found.rows))
+        shards += found.shards(path, kind, len(shards))
+        rows += found.rows
+    if not shards:
+        names = ", ".join(printable(each.name) for each in containers[:3])
+        raise UsageError(f"there is not one pair in {names}{', …' if len(containers) > 3 else ''}")
+    return Plan(tuple(containers), tuple(shards if sample is None or sample >= rows else _sampled(shards, rows, sample)))
+
+
+def read(shard: Shard, options: ReadOptions = ReadOptions()) -> Iterator[Row]:  # noqa: B008 - frozen
+    """The rows of a shard, in order: exactly `shard.rows` of them, unless the container changed since it was planned.
+
+    What can't be used is among them, with its reason in `reject`.
+    """
+    return _READERS[shard.kind][1](shard, options)
+
+
+def _index(path: str, kind: str, options: ReadOptions, found: Index) -> Index:
+    """The index pass over one container. If the disk or the network fails, what was found before it counts."""
+    try:
+        if kind != "folder":
+            found.size, found.mtime_ns = identity(path)
+        _READERS[kind][0](path, options, found)
+    except OSError as error:
+        found.fault(path, 0, "unreadable", error.strerror or str(error))
+    return found
+
+
+def _containers(name: str) -> list[tuple[str, str]]:
+    """The containers that a name stands for, each with its kind."""
+    if is_url(name):
+        return [(name, _kind(name))]
+    path = Path(name)
+    if path.is_dir():
+        return _in_folder(name)
+    if not path.is_file():
+        raise UsageError(f"{printable(name)} is neither a file nor a folder")
+    return [(name, _kind(name))]
+
+
+def _kind(name: str) -> str:
+    suffix = name.rpartition("/")[2].rpartition(".")[2].lower()
+    if suffix in _KINDS:
+        return _KINDS[suffix]
+    known = ", ".join(f".{each}" for each in _KINDS)
+    hint = "; unpack compressed files first" if suffix in ("gz", "tgz", "zst", "bz2", "xz", "zip") else ""
+    hint = "; give the folder of the images instead" if suffix in folder.IMAGES else hint
+    raise UsageError(f"{printable(name)} has none of the suffixes {known}{hint}")
+
+
+def _in_folder(name: str) -> list[tuple[str, str]]:
+    """What is in a folder, by the order that `plan` tells."""
+    base = name if name.endswith("/") else f"{name}/"
+    for metadata in _METADATA:
+        if exists(base + metadata):
+            return [(base + metadata, _kind(metadata))]
+    try:
+        if folder.has_images(name):
+            return [(name, "folder")]
+        files = sorted(each.name for each in Path(name).iterdir() if each.is_file() and not each.name.startswith("."))
+    except OSError as error:
+        raise UsageError(f"the folder {printable(name)} can't be listed: {error.strerror}") from None
+    kinds: dict[str, list[str]] = {}
+    for file in files:
+        suffix = file.rpartition(".")[2].lower()
+        if suffix in _KINDS:
+            kinds.setdefault(_KINDS[suffix], []).append(base + file)
+    if "webdataset" in kinds:  # the tables beside tars, as img2dataset and Pairloom write them, describe the same pairs
+        return [(each, "webdataset") for each in kinds["webdataset"]]
+    if len(kinds) > 1:
+        raise UsageError(f"the folder {printable(name)} holds tables of several kinds ({', '.join(kinds)}); name the files")
+    if not kinds:
+        raise UsageError(f"the folder {printable(name)} holds no images, tars or tables (.csv, .tsv, .jsonl, .parquet)")
+    return [(each, kind) for kind, paths in kinds.items() for each in paths]
+
+
+def _sampled(shards: Sequence[Shard], rows: int, sample: int) -> Iterator[Shard]:
+    """The shards with `sample` rows, each from the middle of one of as many equal parts of the input.
+
+    A shard without any goes, unless it has a fault to tell of.
+    """
+    picks = [(2 * part + 1) * rows // (2 * sample) for part in range(sample)]
+    before = place = index = 0
+    for shard in shards:
+        first = place
+        while place < len(picks) and picks[place] < before + shard.rows:
+            place += 1
+        numbers = tuple(pick - before + shard.first_row for pick in picks[first:place])
+        before += shard.rows
+        if numbers or shard.faults:
+            repeated = tuple(sorted(set(shard.repeated).intersection(numbers)))
+            yield replace(shard, index=index, rows=len(numbers), repeated=repeated, picks=numbers)
+            index += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -43,12 +43,16 @@ class _Pair:
 
 def has_images(path: str) -> bool:
     """Whether there is any row in the folder, not just texts."""
-    return any(pair.image is not None for pair in _walk(path, ""))
+    return any(pair.image is not None for pair in _walk(path))
 
 
 def index(path: str, options: ReadOptions, found: Index) -> None:
     """Count the rows; only names, sizes and times are looked at."""
-    for pair in _walk(path, ""):
+
+    def skipped(subfolder: str, error: OSError) -> None:
+        found.fault(subfolder, found.rows, "unreadable", error.strerror or str(error))
+
+    for pair in _walk(path, skipped):
         if found.full:
             return
         found.add(found.rows, pair.repeated)
@@ -59,7 +63,7 @@ def index(path: str, options: ReadOptions, found: Index) -> None:
 
 def read(shard: Shard, options: ReadOptions) -> Iterator[Row]:
     """The rows of a shard. The folder is walked again, which is cheap: only names are looked at."""
-    for _, pair in shard.pick(islice(_walk(shard.container, ""), shard.first_row, None)):
+    for _, pair in shard.pick(islice(_walk(shard.container), shard.first_row, None)):
         yield _row(pair, shard.container, options)
 
 
@@ -71,35 +75,61 @@ def _note(file: str, found: Index) -> None:
         found.mtime_ns = max(found.mtime_ns, status.st_mtime_ns)
 
 
-def _walk(folder: str, prefix: str) -> Iterator[_Pair]:
-    """All pairs: those of the folder by stem, then those of its subfolders, each sorted by the bytes of the names."""
+def _walk(root: str, skipped: Callable[[str, OSError], None] | None = None) -> Iterator[_Pair]:
+    """All pairs: those of the folder by stem, then those of its subfolders, each sorted by the bytes of the names.
+
+    A subfolder that can't be listed goes to `skipped`; the folder itself must be.
+    """
+    waiting = [(root, "")]
+    while waiting:
+        folder, prefix = waiting.pop()
+        try:
+            stems, folders = _list(folder)
+        except OSError as error:
+            if not prefix:
+                raise
+            if skipped is not None:
+                skipped(folder, error)
+            continue
+        for stem in sorted(stems, key=os.fsencode):
+            yield from _pairs(prefix + stem, sorted(stems[stem], key=lambda file: os.fsencode(file[0])))
+        for name in sorted(folders, key=os.fsencode, reverse=True):
+            waiting.append((os.path.join(folder, name), f"{prefix}{name}/"))  # noqa: PTH118
+
+
+def _list(folder: str) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
+    """The suffixes and paths of a folder's files by stem, and the names of its subfolders."""
     stems: dict[str, list[tuple[str, str]]] = {}
     folders: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+                continue
+            stem, _, suffix = entry.name.rpartition(".")
+            # A link to a folder is never followed, so that loops of links end here.
+            if stem and suffix.lower() in IMAGES + TEXTS and not _is_folder(entry):
+                stems.setdefault(stem, []).append((suffix, entry.path))
+    return stems, folders
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry leads to a folder; a link in a loop with others leads nowhere."""
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.name)
-                    continue
-                stem, _, suffix = entry.name.rpartition(".")
-                # A link to a folder is never followed, so that loops of links end here.
-                if stem and suffix.lower() in IMAGES + TEXTS and not entry.is_dir():
-                    stems.setdefault(stem, []).append((suffix, entry.path))
-    except PermissionError:
-        if not prefix:
-            raise
-        return
-    for stem in sorted(stems, key=os.fsencode):
-        files = sorted(stems[stem], key=lambda file: os.fsencode(file[0]))
-        images = [path for suffix, path in files if suffix.lower() in IMAGES]
-        ranked = sorted((TEXTS.index(suffix.lower()), path) for suffix, path in files if suffix.lower() in TEXTS)
-        texts = tuple(path for _, path in ranked)
-        for number, image in enumerate(images or [None]):
-            yield _Pair(prefix + stem, image, texts, number > 0)
-    for name in sorted(folders, key=os.fsencode):
-        yield from _walk(os.path.join(folder, name), f"{prefix}{name}/")  # noqa: PTH118
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _pairs(key: str, files: list[tuple[str, str]]) -> Iterator[_Pair]:
+    """The rows that the files of one stem make: one, or one for each image."""
+    images = [path for suffix, path in files if suffix.lower() in IMAGES]
+    ranked = sorted((TEXTS.index(suffix.lower()), path) for suffix, path in files if suffix.lower() in TEXTS)
+    texts = tuple(path for _, path in ranked)
+    for number, image in enumerate(images or [None]):
+        yield _Pair(key, image, texts, number > 0)
 
 
 def _row(pair: _Pair, source: str, options: ReadOptions) -> Row:

@@ -30,7 +30,7 @@ Line = tuple[int, bytes | None]
 
 
 def lines(file: IO[bytes], offset: int) -> Iterator[Line]:
-    """The physical lines from `offset` on that aren't blank."""
+    """The physical lines from `offset` on."""
     file.seek(offset)
     while line := file.readline(MAX_LINE_BYTES):
         start, offset = offset, offset + len(line)
@@ -39,8 +39,13 @@ def lines(file: IO[bytes], offset: int) -> Iterator[Line]:
                 offset += len(more)
             offset += len(more)
             yield start, None
-        elif line.strip(b"\r\n "):
+        else:
             yield start, line
+
+
+def is_blank(line: bytes | None) -> bool:
+    """Whether a line is no row. One of tabs alone is: of a TSV with empty fields."""
+    return line is not None and not line.strip(b"\r\n ")
 
 
 def records(file: IO[bytes], offset: int, separator: str, width: int | None) -> Iterator[Line]:
@@ -49,6 +54,8 @@ def records(file: IO[bytes], offset: int, separator: str, width: int | None) -> 
     following = lines(file, offset)
     while (line := waiting.popleft() if waiting else next(following, None)) is not None:
         start, data = line
+        if is_blank(data):
+            continue
         if data is not None and _is_open(data, separator.encode(), False):
             data = _join(data, waiting, following, separator, width)
         yield start, data

@@ -1,0 +1,96 @@
+"""Shards on the processes of this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from typing import Any
+
+from pairloom.errors import Interrupted, RunError
+from pairloom.readers.model import Shard
+from pairloom.run import Job, Outcome, attempt_shard
+from pairloom.stats import StepCount
+
+Hear = Callable[[int, Sequence[StepCount]], None]
+"""Hears how far a shard is; may raise to stop the run."""
+
+
+def execute(job: Job, shards: Sequence[Shard], workers: int, hear: Hear) -> Iterator[Outcome]:
+    """Run shards, at most `workers` at a time; with fewer shards than workers each works with several threads.
+
+    Raises:
+        Interrupted: after Ctrl-C, once every worker has stopped at the end of its batch.
+        RunError: if a worker process dies.
+    """
+    processes = max(1, min(workers, len(shards)))
+    job = replace(job, threads=max(1, workers // processes))
+    try:
+        if processes == 1:
+            for shard in shards:
+                yield attempt_shard(job, shard, lambda counts, index=shard.index: hear(index, counts))  # type: ignore[misc]
+        else:
+            yield from _spread(job, shards, processes, hear)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped") from None
+
+
+def _spread(job: Job, shards: Sequence[Shard], processes: int, hear: Hear) -> Iterator[Outcome]:
+    context = multiprocessing.get_context("spawn")
+    told, stop = context.Queue(), context.Event()
+    pool = ProcessPoolExecutor(processes, context, _begin, (told, stop))
+    try:
+        waiting: set[Future[Outcome]] = {pool.submit(_work, job, shard) for shard in shards}
+        while waiting:
+            done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+            _pass_on(told, hear)
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool:
+        raise RunError("a worker process died, probably for want of memory; run again with fewer --workers to go on") from None
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pass_on(told: Any, hear: Hear) -> None:
+    while True:
+        try:
+            hear(*told.get_nowait())
+        except queue.Empty:
+            return
+
+
+# In a worker: where to tell how far it is, and whether to stop. A process works on one shard at a time.
+_told: Any = None
+_stop: Any = None
+
+
+def _begin(told: Any, stop: Any) -> None:
+    global _told, _stop
+    _told, _stop = told, stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent alone decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would write on for ever beside the next run."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(job: Job, shard: Shard) -> Outcome:
+    def tell(counts: Sequence[StepCount]) -> None:
+        if _stop.is_set():
+            raise Interrupted("stopped")
+        _told.put((shard.index, list(counts)))
+
+    return attempt_shard(job, shard, tell)

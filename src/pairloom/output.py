@@ -1,0 +1,170 @@
+"""The folder of a run: whose it is, what of it is done, and what it takes to go on."""
+
+from __future__ import annotations
+
+import difflib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pairloom import __version__
+from pairloom.errors import RunError, UsageError
+from pairloom.readers.model import Plan
+from pairloom.recipe import Recipe, versions
+from pairloom.stats import Stats
+from pairloom.writers.parts import remove_leftovers, write_json, write_whole
+from pairloom.writers.shard import data_name, manifest_name
+
+PLAN = "plan.json"
+STAGED = "staged"
+_OWNED = ("manifest", "rejects", "data", STAGED, "runs")
+_OWNED_FILES = ("[0-9]*.tar", "[0-9]*.parquet", "[0-9]*_stats.json", "sizes.json", "manifest.jsonl", "report.html", "recipe.yaml", PLAN)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A folder that one run writes; `plan`, `recipe` and `settings` are what it was, or is being, made from."""
+
+    path: Path
+    plan: Plan
+    recipe: Recipe
+    settings: dict[str, Any]
+
+    @property
+    def root(self) -> Path:
+        """Where the steps commit their shards; with a selection the final shards are made from those."""
+        return self.path / STAGED if self.recipe.select else self.path
+
+    def begin(self, restart: bool = False, extend: bool = False) -> None:
+        """Make the folder this run's own, or find that it already is.
+
+        Raises:
+            UsageError: if it belongs to something else; the message says what differs and what can be done.
+        """
+        if restart:
+            self._clear()
+        known = read_plan(self.path)
+        if known is None:
+            others = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
+            if others and not restart:
+                raise UsageError(f"{self.path} is not empty and holds no Pairloom run ({sorted(others)[0]} …); choose a new folder")
+        else:
+            self._compare(known, extend)
+        for root in {self.path, self.root}:
+            remove_leftovers(root)
+        write_whole(self.path / "recipe.yaml", self.recipe.to_yaml().encode())
+        write_json(self.path / PLAN, self._said())
+
+    def done(self) -> dict[int, Stats]:
+        """The committed shards below `root`, by number."""
+        return committed(self.root, self.recipe.staged().fingerprint(), len(self.plan.shards))
+
+    def _said(self) -> dict[str, Any]:
+        about = {"pairloom": __version__, "versions": versions(), "recipe": self.recipe.to_literal(), "settings": self.settings}
+        return {**about, **self.plan.to_json()}
+
+    def _compare(self, known: dict[str, Any], extend: bool) -> None:
+        now = self._said()
+        differences = _steps_differ(known["recipe"], now["recipe"])
+        for what in ("versions", "settings"):
+            for name in sorted(known[what].keys() | now[what].keys()):
+                old, new = known[what].get(name), now[what].get(name)
+                differences += [f"{name}: was {old}, is {new}"] if old != new else []
+        differences += _inputs_differ(known["containers"], now["containers"], extend)
+        if differences:
+            lines = "\n".join(f"  {line}" for line in differences)
+            raise UsageError(
+                f"{self.path} was begun with something else:\n{lines}\n"
+                "Go on with what it was, choose a new folder, or begin it anew with --restart."
+            )
+
+    def _clear(self) -> None:
+        if read_plan(self.path) is None:
+            return
+        for pattern in _OWNED_FILES:
+            for file in self.path.glob(pattern):
+                file.unlink()
+        for folder in _OWNED:
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the folder, made if need be, so that no second run writes into it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    except OSError as fault:
+        raise UsageError(f"can't write to {path}: {fault.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise UsageError(f"another run is writing to {path}") from None
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def read_plan(path: Path) -> dict[str, Any] | None:
+    """What the folder was made from, None if no run has begun there."""
+    try:
+        known: dict[str, Any] = json.loads((path / PLAN).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as fault:
+        raise RunError(f"{path / PLAN} can't be read: {fault}") from None
+    return known
+
+
+def committed(root: Path, fingerprint: str, shards: int) -> dict[int, Stats]:
+    """The shards whose manifest is there, is of this fingerprint, and names files of the size it says."""
+    found = {}
+    for index in range(shards):
+        try:
+            manifest = json.loads((root / manifest_name(index)).read_text("utf-8"))
+            whole = all((root / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
+            if whole and manifest["fingerprint"] == fingerprint:
+                found[index] = Stats.from_json(manifest["stats"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not committed; it will be done again
+    return found
+
+
+def compile_manifest(path: Path, shards: Iterable[Stats], format: str) -> None:
+    """Write `manifest.jsonl`, one line a shard, and the `sizes.json` that open_clip looks for."""
+    lines, sizes = [], {}
+    for stats in shards:
+        manifest = json.loads((path / manifest_name(stats.shard)).read_text("utf-8"))
+        lines.append(json.dumps(manifest, ensure_ascii=False, sort_keys=True) + "\n")
+        sizes[data_name(stats.shard, format)] = stats.pairs_out
+    write_whole(path / "manifest.jsonl", "".join(lines).encode())
+    if format == "webdataset":
+        write_json(path / "sizes.json", sizes)
+
+
+def _steps_differ(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    def lines(literal: dict[str, Any]) -> list[str]:
+        return [f"{part}: {json.dumps(one)}" for part in ("steps", "select") for one in literal.get(part, [])]
+
+    return [line for line in difflib.ndiff(lines(old), lines(new)) if line[0] in "+-"]
+
+
+def _inputs_differ(old: list[dict[str, Any]], new: list[dict[str, Any]], extend: bool) -> list[str]:
+    if old == new:
+        return []
+    if new[: len(old)] == old:
+        names = ", ".join(one["name"] for one in new[len(old) :][:3])
+        return [] if extend else [f"input has grown by {len(new) - len(old)} containers ({names} …); --extend adds them"]
+    before, now = {one["name"]: one for one in old}, {one["name"]: one for one in new}
+    said = [f"input {name} is gone" for name in before if name not in now]
+    said += [f"input {name} has changed" for name in before if name in now and now[name] != before[name]]
+    said += [f"input {name} is new" for name in now if name not in before]
+    return said or ["the inputs are in another order"]

@@ -1,0 +1,171 @@
+"""A whole run: plan the input, do what is not done yet, select, and say what happened."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pairloom import readers
+from pairloom.engines import local
+from pairloom.errors import RunError, TooManyRejects, UsageError
+from pairloom.output import Output, compile_manifest, locked, read_plan
+from pairloom.readers.model import Plan, ReadOptions
+from pairloom.recipe import Recipe
+from pairloom.report import write_report
+from pairloom.run import Job, Outcome
+from pairloom.select import publish
+from pairloom.stats import Stats, StepCount, Summary
+from pairloom.writers.parts import write_json
+from pairloom.writers.shard import FORMATS
+
+_ENOUGH = 200  # pairs before the share of failures says anything
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is, for whoever shows it: pairs planned, read, kept and rejected so far; raises on too many failures."""
+
+    pairs: int
+    max_reject: float
+    show: Callable[[Progress], None] | None = None
+    _shards: dict[int, Sequence[StepCount]] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> Summary:
+        """All counts so far, as of a run that ended now."""
+        return Summary.of("", (Stats(shard, list(counts)) for shard, counts in self._shards.items()), 0.0)
+
+    def hear(self, shard: int, counts: Sequence[StepCount]) -> None:
+        """Take in the counts of a shard, finished or not."""
+        self._shards[shard] = counts
+        summary = self.summary
+        self.check(summary, _ENOUGH)
+        if self.show:
+            self.show(self)
+
+    def check(self, summary: Summary, enough: int = 1) -> None:
+        """Raise `TooManyRejects` if more than the allowed share of at least `enough` pairs failed."""
+        failed = sum(step.failures for step in summary.steps)
+        if summary.pairs_in < enough or failed <= self.max_reject * summary.pairs_in:
+            return
+        worst = max(summary.steps, key=lambda step: step.failures)
+        reasons = ", ".join(f"{code} {count}" for code, count in worst.reasons.most_common(3))
+        raise TooManyRejects(
+            f"{failed} of {summary.pairs_in} pairs failed, most in `{worst.name}` ({reasons}). "
+            f"Look into rejects/, or allow it with --max-reject {min(1.0, failed / summary.pairs_in + 0.05):.2f}."
+        )
+
+
+def run(
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    recipe: str | Recipe = "default",
+    *,
+    workers: int = 1,
+    format: str = "webdataset",
+    shard_size: int = 10_000,
+    limit: int | None = None,
+    sample: int | None = None,
+    reading: ReadOptions | None = None,
+    max_reject: float = 0.5,
+    restart: bool = False,
+    extend: bool = False,
+    show: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Prepare all pairs of `inputs` (folders, tables, WebDataset tars, globs) by `recipe` into shards below `output`.
+
+    Running the same again goes on where it was interrupted. The result is the same with any number of `workers`; more than
+    one starts processes, which needs the usual `if __name__ == "__main__":` guard in a script.
+
+    Raises:
+        RecipeError, UsageError: if it can't work as asked; nothing was written.
+        RunError: if shards stayed undone, or more than `max_reject` of the pairs failed; running again goes on.
+        Interrupted: after Ctrl-C.
+    """
+    start = time.perf_counter()
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    reading = reading or ReadOptions()
+    _check(format, shard_size, workers, max_reject, extend, limit or sample)
+    plan = plan_of(inputs, reading, shard_size, limit, sample)
+    settings = {"format": format, "shard_size": shard_size, "limit": limit, "sample": sample, **dataclasses.asdict(reading)}
+    place = Output(Path(output), plan, recipe, settings)
+    _apart(plan, place.path)
+    with locked(place.path):
+        place.begin(restart, extend)
+        done = place.done()
+        todo = [shard for shard in plan.shards if shard.index not in done]
+        progress = Progress(sum(shard.rows for shard in plan.shards), max_reject, show)
+        for index, stats in done.items():
+            progress.hear(index, stats.steps)
+        job = Job(recipe.staged(), place.root, shard_size, format, reading)
+        failed = _execute(job, todo, workers, progress, done)
+        if not failed and recipe.select:
+            done = publish(place.root, place.path, recipe, format, list(done.values()))
+        summary = Summary.of(str(output), (done[index] for index in sorted(done)), time.perf_counter() - start, len(plan.shards) - len(todo))
+        _record(place.path, summary, workers, failed)
+        if failed:
+            raise RunError(_failures(failed))
+        compile_manifest(place.path, (done[index] for index in sorted(done)), format)
+        write_report(place.path, summary, recipe, format)
+        progress.check(summary)
+    return summary
+
+
+def plan_of(
+    inputs: str | Path | Sequence[str | Path], reading: ReadOptions, shard_size: int, limit: int | None, sample: int | None
+) -> Plan:
+    """Find the pairs of an input and cut them into shards."""
+    names = [str(inputs)] if isinstance(inputs, str | Path) else [str(one) for one in inputs]
+    return readers.plan(names, reading, shard_size=shard_size, limit=limit, sample=sample)
+
+
+def _execute(job: Job, todo: list[Any], workers: int, progress: Progress, done: dict[int, Stats]) -> list[Outcome]:
+    failed: list[Outcome] = []
+    with closing(local.execute(job, todo, workers, progress.hear)) as outcomes:  # type: ignore[type-var]
+        for outcome in outcomes:
+            if outcome.stats is not None:
+                done[outcome.shard] = outcome.stats
+                progress.hear(outcome.shard, outcome.stats.steps)
+                continue
+            failed.append(outcome)
+            if outcome.fatal:
+                break
+    return failed
+
+
+def _failures(failed: list[Outcome]) -> str:
+    lines = "\n".join(f"  shard {outcome.shard}: {outcome.fault}" for outcome in failed[:10])
+    more = f"\n  and {len(failed) - 10} more" if len(failed) > 10 else ""
+    return f"{len(failed)} shards stayed undone:\n{lines}{more}\nDone shards are kept; mend the cause and run the same again."
+
+
+def _record(path: Path, summary: Summary, workers: int, failed: list[Outcome]) -> None:
+    """Keep what differs from run to run (times, host, faults) apart from what is digested."""
+    about = {"host": platform.node(), "python": platform.python_version(), "workers": workers, **summary.to_json()}
+    about["failed"] = [dataclasses.asdict(outcome) for outcome in failed]
+    write_json(path / "runs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.json", about)
+
+
+def _check(format: str, shard_size: int, workers: int, max_reject: float, extend: bool, part: int | None) -> None:
+    if format not in FORMATS:
+        raise UsageError(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
+    if shard_size < 1 or workers < 1 or not 0 <= max_reject <= 1:
+        raise UsageError("--shard-size and --workers must be at least 1, --max-reject between 0 and 1")
+    if extend and part:
+        raise UsageError("--extend goes on with the whole input: leave out --limit and --sample")
+
+
+def _apart(plan: Plan, output: Path) -> None:
+    """Writing into the folder that is read would feed the output back into the next run."""
+    place = output.resolve()
+    for container in plan.containers:
+        folder = Path(container.name).resolve()
+        if folder == place or (container.kind == "folder" and folder in place.parents and read_plan(place) is None):
+            raise UsageError(f"{output} lies inside the input {container.name}; choose a folder beside it")
