@@ -49,25 +49,14 @@ class Recipe:
     @classmethod
     def load(cls, name: str) -> Recipe:
         """A shipped recipe by its name (`default`, `letterbox`, `naive`) or one from a YAML file."""
-        shipped = resources.files("pairloom") / "recipes" / f"{name}.yaml"
         if name in shipped_recipes():
-            return cls.from_yaml(shipped.read_text("utf-8"), name)
-        try:
-            return cls.from_yaml(Path(name).read_text("utf-8"), name)
-        except (OSError, UnicodeDecodeError) as fault:
-            names = ", ".join(shipped_recipes())
-            raise RecipeError([Problem(name, f"{fault}; shipped recipes are {names}")]) from None
+            return cls.from_yaml(recipe_text(name), name)
+        return cls.from_yaml(_read(name), name)
 
     @classmethod
     def from_yaml(cls, source: str, name: str = "recipe") -> Recipe:
         """Read a recipe from YAML text."""
-        try:
-            node = yaml.compose(source, yaml.SafeLoader)
-            literal = yaml.safe_load(source)
-        except yaml.YAMLError as fault:
-            raise RecipeError([Problem("file", " ".join(str(fault).split()))], name) from None
-        if not isinstance(literal, dict) or not isinstance(literal.get("steps"), list) or node is None:
-            raise RecipeError([Problem("file", "must hold a list called `steps`")], name)
+        node, literal = _parse(source, name)
         problems = [Problem(key, "unknown; a recipe holds `steps` and `select`") for key in literal if key not in REGISTRIES]
         made: dict[str, list[Any]] = {}
         for part, registry in REGISTRIES.items():
@@ -78,6 +67,23 @@ class Recipe:
         if problems:
             raise RecipeError(problems, name)
         return cls(tuple(made["steps"]), tuple(made["select"]))
+
+    @classmethod
+    def selection(cls, name: str) -> tuple[Selection, ...]:
+        """Only the `select:` of a recipe, for pairs that are prepared already: its steps need not fit together with it."""
+        source = recipe_text(name) if name in shipped_recipes() else _read(name)
+        node, literal = _parse(source, name)
+        made, problems = _part("select", SELECTIONS, literal.get("select") or [], _lines(node, "select"))
+        if problems:
+            raise RecipeError(problems, name)
+        return tuple(made)
+
+    @classmethod
+    def unchecked(cls, steps: Sequence[Step], select: Sequence[Selection]) -> Recipe:
+        """A recipe whose selection reads columns from elsewhere."""
+        recipe = cls(tuple(steps))
+        object.__setattr__(recipe, "select", tuple(select))
+        return recipe
 
     def to_literal(self) -> dict[str, Any]:
         """The recipe as YAML and JSON hold it, with every option written out."""
@@ -122,6 +128,11 @@ def shipped_recipes() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in (resources.files("pairloom") / "recipes").iterdir() if f.name[0] not in "._")
 
 
+def recipe_text(name: str) -> str:
+    """A shipped recipe as it is written, comments and all."""
+    return (resources.files("pairloom") / "recipes" / f"{name}.yaml").read_text("utf-8")
+
+
 def schema() -> dict[str, Any]:
     """JSON Schema of a recipe file, for editors and validators."""
     definitions: dict[str, Any] = {}
@@ -136,6 +147,24 @@ def schema() -> dict[str, Any]:
         parts[part] = {"type": "array", "items": {"anyOf": entries}}
     root = {"type": "object", "properties": parts, "required": ["steps"], "additionalProperties": False}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Pairloom recipe", **root, "$defs": definitions}
+
+
+def _read(name: str) -> str:
+    try:
+        return Path(name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise RecipeError([Problem(name, f"{fault}; shipped recipes are {', '.join(shipped_recipes())}")]) from None
+
+
+def _parse(source: str, name: str) -> tuple[Any, dict[str, Any]]:
+    try:
+        node = yaml.compose(source, yaml.SafeLoader)
+        literal = yaml.safe_load(source)
+    except yaml.YAMLError as fault:
+        raise RecipeError([Problem("file", " ".join(str(fault).split()))], name) from None
+    if not isinstance(literal, dict) or not isinstance(literal.get("steps"), list) or node is None:
+        raise RecipeError([Problem("file", "must hold a list called `steps`")], name)
+    return node, literal
 
 
 def _options(step: Step | Selection) -> dict[str, Any]:

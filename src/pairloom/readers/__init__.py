@@ -9,6 +9,7 @@ from pathlib import Path
 from pairloom.batch import Row
 from pairloom.errors import UsageError
 from pairloom.readers import folder, parquet, table, webdataset
+from pairloom.readers.cells import IMAGES
 from pairloom.readers.inputs import exists, expand, identity, is_url
 from pairloom.readers.model import Container, Fault, Index, Plan, ReadOptions, Shard, printable
 
@@ -108,7 +109,7 @@ def _kind(name: str) -> str:
         return _KINDS[suffix]
     known = ", ".join(f".{each}" for each in _KINDS)
     hint = "; unpack compressed files first" if suffix in ("gz", "tgz", "zst", "bz2", "xz", "zip") else ""
-    hint = "; give the folder of the images instead" if suffix in folder.IMAGES else hint
+    hint = "; give the folder of the images instead" if suffix in IMAGES else hint
     raise UsageError(f"{printable(name)} has none of the suffixes {known}{hint}")
 
 

@@ -1,0 +1,31 @@
+"""`pairloom check`."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from pairloom.cli.app import Encoding, ImageColumn, Input, Json, Limit, RecipeName, ShardSize, TextColumn, app, reading
+from pairloom.cli.show import show_estimate
+from pairloom.estimate import estimate
+from pairloom.recipe import Recipe
+
+
+@app.command()
+def check(
+    input: Input,
+    recipe: RecipeName = "default",
+    shard_size: ShardSize = 10_000,
+    limit: Limit = None,
+    image_column: ImageColumn = None,
+    text_column: TextColumn = None,
+    encoding: Encoding = "utf-8",
+    json_: Json = False,
+) -> None:
+    """Check the recipe, count the pairs of INPUT and try some of them; nothing is written."""
+    found = estimate(input, Recipe.load(recipe), reading(image_column, text_column, encoding), shard_size, limit)
+    if json_:
+        typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
+    else:
+        show_estimate(found)

@@ -1,0 +1,55 @@
+"""`pairloom run`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pairloom import pipeline
+from pairloom.cli.app import Encoding, ImageColumn, Input, Json, Limit, RecipeName, Sample, ShardSize, TextColumn, app, reading
+from pairloom.cli.show import ProgressView, complain, show_summary
+from pairloom.errors import Interrupted
+
+
+@app.command()
+def run(
+    input: Input,
+    output: Annotated[Path, typer.Argument(help="Folder for the shards; made if need be.", show_default=False)],
+    recipe: RecipeName = "default",
+    workers: Annotated[int | None, typer.Option("--workers", "-w", help="Processes.", min=1, show_default="all cores")] = None,
+    format: Annotated[str, typer.Option(help="webdataset or parquet (Hugging Face Image column).")] = "webdataset",
+    shard_size: ShardSize = 10_000,
+    limit: Limit = None,
+    sample: Sample = None,
+    image_column: ImageColumn = None,
+    text_column: TextColumn = None,
+    encoding: Encoding = "utf-8",
+    max_reject: Annotated[float, typer.Option(help="Stop when more than this share of pairs fails; filters don't count.", min=0, max=1)] = 0.5,
+    allow_input_faults: Annotated[bool, typer.Option(help="Exit with 0 though parts of the input could not be read.")] = False,
+    restart: Annotated[bool, typer.Option(help="Delete what an earlier run left in OUTPUT and begin anew.")] = False,
+    extend: Annotated[bool, typer.Option(help="INPUT has grown: add the new files to OUTPUT.")] = False,
+    json_: Json = False,
+) -> None:
+    """Prepare the pairs of INPUT into shards in OUTPUT. Run the same again to go on after a stop."""
+    try:
+        with ProgressView(quiet=json_) as view:
+            summary = pipeline.run(
+                input, output, recipe,
+                workers=workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1,
+                format=format, shard_size=shard_size, limit=limit, sample=sample,
+                reading=reading(image_column, text_column, encoding),
+                max_reject=max_reject, restart=restart, extend=extend, show=view,
+            )  # fmt: skip
+    except (Interrupted, KeyboardInterrupt):
+        raise Interrupted(f"stopped; done shards are kept in {output}. Run the same command again to go on.") from None
+    if json_:
+        typer.echo(json.dumps(summary.to_json(), ensure_ascii=False))
+    else:
+        show_summary(summary)
+    if summary.faults and not allow_input_faults:
+        complain("parts of the input could not be read (see above); all else is committed. --allow-input-faults accepts that.")
+        raise typer.Exit(1)

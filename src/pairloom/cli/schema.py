@@ -1,0 +1,16 @@
+"""`pairloom schema`."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from pairloom import recipe
+from pairloom.cli.app import app
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors and validators."""
+    typer.echo(json.dumps(recipe.schema(), indent=2))

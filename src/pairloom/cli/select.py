@@ -1,0 +1,29 @@
+"""`pairloom select`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pairloom.cli.app import Json, app
+from pairloom.cli.show import show_summary
+from pairloom.reselect import reselect
+
+
+@app.command()
+def select(
+    output: Annotated[Path, typer.Argument(help="Folder that `run` wrote.", show_default=False)],
+    new: Annotated[Path, typer.Argument(help="Folder for the new selection; made if need be.", show_default=False)],
+    recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="Recipe whose `select:` counts.", show_default="that of OUTPUT")] = None,
+    scores: Annotated[Path | None, typer.Option(help="Parquet or CSV table with a `key` column and columns to select by.")] = None,
+    json_: Json = False,
+) -> None:
+    """Select anew among the pairs that `run` prepared, without preparing any of them again."""
+    summary = reselect(output, new, recipe, scores)
+    if json_:
+        typer.echo(json.dumps(summary.to_json(), ensure_ascii=False))
+    else:
+        show_summary(summary)

@@ -1,0 +1,96 @@
+"""What people see in a terminal. All of it goes to standard error; only results go to standard output."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pairloom.estimate import Estimate
+from pairloom.pipeline import Progress as RunProgress
+from pairloom.stats import Summary
+
+_errors = Console(stderr=True, highlight=False)
+_PLAIN_SECONDS = 5.0
+
+
+def complain(message: str) -> None:
+    """Say what went wrong."""
+    _errors.print(f"[bold red]pairloom:[/] {escape(message)}", soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """Say something to the person at the terminal."""
+    _errors.print(escape(message), soft_wrap=True)
+
+
+class ProgressView:
+    """A bar on a terminal, else a plain line every few seconds."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet, self._start, self._last = quiet, time.monotonic(), 0.0
+        self._first: int | None = None
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=_errors, transient=True, disable=quiet or not _errors.is_terminal)
+        self._task = self._bar.add_task("pairs", total=None, said="")
+
+    def __call__(self, progress: RunProgress) -> None:
+        """Show how far the run is."""
+        summary, seconds = progress.summary, time.monotonic() - self._start
+        done = summary.pairs_in
+        self._first = done if self._first is None else self._first
+        speed = (done - self._first) / max(seconds, 1e-9)
+        said = f"{speed:,.0f}/s  kept {summary.pairs_out:,}  rejected {summary.pairs_rejected:,}"
+        self._bar.update(self._task, total=progress.pairs, completed=done, said=said)
+        if not self._quiet and not _errors.is_terminal and seconds - self._last >= _PLAIN_SECONDS:
+            self._last = seconds
+            left = f"{(progress.pairs - done) / speed:,.0f} s left" if speed else ""
+            _errors.print(f"{done:,} of {progress.pairs:,} pairs  {said}  {left}")
+
+    def __enter__(self) -> ProgressView:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+
+def show_summary(summary: Summary) -> None:
+    """A table of steps, and where everything is."""
+    table = Table("step", title="", box=None, pad_edge=False)
+    for title in ("in", "out", "seconds"):
+        table.add_column(title, justify="right")
+    table.add_column("rejected because")
+    for step in summary.steps:
+        reasons = _reasons(step.reasons)
+        seconds = f"{step.seconds:,.1f}" if step.seconds else ""
+        table.add_row(step.name, f"{step.pairs_in:,}", f"{step.pairs_out:,}", seconds, reasons)
+    _errors.print(table)
+    for fault in summary.faults:
+        _errors.print(f"[yellow]input fault[/] {escape(fault.source)} at {fault.offset}: {escape(fault.code)} ({escape(fault.message)}); "
+                      f"{fault.pairs_before:,} pairs before it were read", soft_wrap=True)  # fmt: skip
+    resumed = f", {summary.resumed} of them from before" if summary.resumed else ""
+    _errors.print(
+        f"\n[bold]{summary.pairs_in:,} pairs in = {summary.pairs_out:,} ready + {summary.pairs_rejected:,} rejected[/]  "
+        f"({summary.shards} shards{resumed}, {summary.seconds:,.1f} s)"
+    )
+    _errors.print(f"shards {escape(summary.output)}   report {escape(summary.output)}/report.html", soft_wrap=True)
+
+
+def show_estimate(found: Estimate) -> None:
+    """What `check` found."""
+    _errors.print(f"{found.pairs:,} pairs in {len(found.containers):,} containers, {found.shards:,} shards")
+    for fault in found.faults:
+        _errors.print(f"[yellow]input fault[/] {escape(fault.source)} at {fault.offset}: {escape(fault.message)}", soft_wrap=True)
+    tried = found.tried
+    _errors.print(f"tried {tried.pairs_in:,}: {tried.pairs_out:,} ready, {tried.pairs_rejected:,} rejected {_reasons(tried.reasons)}")
+    _errors.print(f"about {found.bytes_out / 1e6:,.1f} MB of output, {found.seconds:,.0f} s with one worker; nothing was written")
+
+
+def _reasons(reasons: Counter[str]) -> str:
+    return ", ".join(f"{code} {count:,}" for code, count in reasons.most_common(5))

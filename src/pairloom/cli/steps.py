@@ -1,0 +1,35 @@
+"""`pairloom steps`."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Annotated, Any
+
+import typer
+
+from pairloom.cli.app import app
+from pairloom.errors import UsageError
+from pairloom.recipe import REGISTRIES
+
+
+@app.command()
+def steps(name: Annotated[str | None, typer.Argument(help="Show one step with its options.", show_default=False)] = None) -> None:
+    """List all steps and selections, or explain one."""
+    if name is None:
+        for part, registry in REGISTRIES.items():
+            typer.echo(f"{part}:")
+            for key in sorted(registry):
+                typer.echo(f"  {key:20} {_first_line(registry[key])}")
+        return
+    kind = next((registry[name] for registry in REGISTRIES.values() if name in registry), None)
+    if kind is None:
+        raise UsageError(f"there is no step {name!r}; `pairloom steps` lists them")
+    typer.echo(f"{name}\n\n{inspect.getdoc(kind)}\n\noptions:")
+    for field in dataclasses.fields(kind):
+        default = "required" if field.default is dataclasses.MISSING else f"default {field.default!r}"
+        typer.echo(f"  {field.name}: {default}")
+
+
+def _first_line(kind: type[Any]) -> str:
+    return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")

@@ -1,0 +1,94 @@
+"""Selecting anew: other thresholds, or a user's own scores, over pairs that are prepared already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from pairloom.errors import Problem, RecipeError, RunError, UsageError
+from pairloom.output import PLAN, STAGED, compile_manifest, locked, read_plan
+from pairloom.output import committed as committed_shards
+from pairloom.recipe import Recipe
+from pairloom.report import write_report
+from pairloom.select import publish
+from pairloom.stats import Summary
+from pairloom.step import Selection
+from pairloom.writers.parts import remove_leftovers, write_json, write_whole
+
+
+def reselect(output: str | Path, new: str | Path, recipe: str | None = None, scores: str | Path | None = None) -> Summary:
+    """Publish below `new` what the `select:` of `recipe` keeps of the pairs that a run prepared in `output`.
+
+    `scores` is a Parquet or CSV table with a `key` column, whose other columns a selection may read.
+
+    Raises:
+        UsageError, RecipeError: if it can't work as asked; nothing was written.
+        RunError: if `output` is not complete.
+    """
+    start = time.perf_counter()
+    output, new = Path(output), Path(new)
+    plan = read_plan(output)
+    if plan is None:
+        raise UsageError(f"{output} is no output of Pairloom: it holds no {PLAN}")
+    made = Recipe.from_yaml(json.dumps(plan["recipe"]), f"{output}/{PLAN}")
+    staged = output / STAGED if (output / STAGED).is_dir() else output
+    select = Recipe.selection(recipe) if recipe else made.select
+    table = _scores(Path(scores)) if scores else None
+    _readable(select, {*made.columns(), *(table.column_names if table is not None else ())})
+    shards = committed_shards(staged, made.staged().fingerprint(), len(plan["shards"]))
+    if len(shards) < len(plan["shards"]):
+        raise RunError(f"{output} is not complete, or was made with other versions of the libraries: run it to its end first")
+    chosen = Recipe.unchecked(made.steps, select)
+    with locked(new):
+        _begin(new, plan | {"recipe": chosen.to_literal(), "settings": plan["settings"] | {"scores": _digest(scores)}})
+        write_whole(new / "recipe.yaml", chosen.to_yaml().encode())
+        done = publish(staged, new, chosen, plan["settings"]["format"], list(shards.values()), table)
+        compile_manifest(new, done.values(), plan["settings"]["format"])
+        summary = Summary.of(str(new), done.values(), time.perf_counter() - start)
+        write_report(new, summary, chosen, plan["settings"]["format"])
+    return summary
+
+
+def _begin(new: Path, said: dict[str, Any]) -> None:
+    known = read_plan(new)
+    if known is None and any(entry.name != ".lock" for entry in new.iterdir()):
+        raise UsageError(f"{new} is not empty; choose a new folder")
+    if known is not None and known != said:
+        raise UsageError(f"{new} holds another selection; choose a new folder")
+    remove_leftovers(new)
+    write_json(new / PLAN, said)
+
+
+def _readable(select: Sequence[Selection], columns: set[str]) -> None:
+    problems = [
+        Problem(f"select[{number}].{one.name}", f"reads `{column}`, which neither the ledger nor --scores has")
+        for number, one in enumerate(select)
+        for column in one.reads
+        if column not in columns
+    ]
+    if problems:
+        raise RecipeError(problems)
+
+
+def _scores(path: Path) -> pa.Table:
+    try:
+        table = pc.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+    except (OSError, pa.ArrowException) as fault:
+        raise UsageError(f"{path} is not a Parquet or CSV table: {fault}") from None
+    if "key" not in table.column_names:
+        raise UsageError(f"{path} has no column `key`; there are {', '.join(table.column_names)}")
+    if pa.types.is_integer(table["key"].type):
+        raise UsageError(f"the keys in {path} are numbers; store them as text, with their leading zeros")
+    return table
+
+
+def _digest(path: str | Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
