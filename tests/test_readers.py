@@ -322,7 +322,7 @@ def test_urls(kind: str, tmp_path: Path) -> None:
     there = kind in ("webdataset", "parquet_bytes")
     assert codes(read_all(url)) == [None if there else "missing_image"] * len(PAIRS)
     assert plan(url).containers[0].size == path.stat().st_size
-    assert read_all(url.replace(".", "*.")) == read_all(url)
+    assert values(read_all(url.replace(".", "*."))) == values(read_all(url))
     with pytest.raises(UsageError, match="no such file"):
         plan(url.replace("pairs", "absent"))
 

@@ -24,7 +24,16 @@ from pairloom.writers.shard import data_name, manifest_name
 PLAN = "plan.json"
 STAGED = "staged"
 _OWNED = ("manifest", "rejects", "data", STAGED, "runs")
-_OWNED_FILES = ("[0-9]*.tar", "[0-9]*.parquet", "[0-9]*_stats.json", "sizes.json", "manifest.jsonl", "report.html", "recipe.yaml", PLAN)
+_OWNED_FILES = (
+    "[0-9]*.tar",
+    "[0-9]*.parquet",
+    "[0-9]*_stats.json",
+    "sizes.json",
+    "manifest.jsonl",
+    "report.html",
+    "recipe.yaml",
+    PLAN,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,9 @@ class Output:
         if known is None:
             others = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
             if others and not restart:
-                raise UsageError(f"{self.path} is not empty and holds no Pairloom run ({sorted(others)[0]} …); choose a new folder")
+                raise UsageError(
+                    f"{self.path} is not empty and holds no Pairloom run ({sorted(others)[0]} …); choose a new folder"
+                )
         else:
             self._compare(known, extend)
         for root in {self.path, self.root}:

@@ -108,7 +108,9 @@ def run(
         failed = _execute(job, todo, workers, progress, done)
         if not failed and recipe.select:
             done = publish(place.root, place.path, recipe, format, list(done.values()))
-        summary = Summary.of(str(output), (done[index] for index in sorted(done)), time.perf_counter() - start, len(plan.shards) - len(todo))
+        summary = Summary.of(
+            str(output), (done[index] for index in sorted(done)), time.perf_counter() - start, len(plan.shards) - len(todo)
+        )
         _record(place.path, summary, workers, failed)
         if failed:
             raise RunError(_failures(failed))

@@ -125,7 +125,9 @@ def versions() -> dict[str, str]:
 
 def shipped_recipes() -> list[str]:
     """The names of the recipes in the package."""
-    return sorted(f.name.removesuffix(".yaml") for f in (resources.files("pairloom") / "recipes").iterdir() if f.name[0] not in "._")
+    return sorted(
+        f.name.removesuffix(".yaml") for f in (resources.files("pairloom") / "recipes").iterdir() if f.name[0] not in "._"
+    )
 
 
 def recipe_text(name: str) -> str:

@@ -1,4 +1,7 @@
-"""Selection: from staged shards to final ones, with what only the whole run can decide. Encoded bytes are copied, never made again."""
+"""Selection: from staged shards to final ones, with what only the whole run can decide.
+
+Encoded bytes are copied, never made again.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ Dropped = dict[str, tuple[Selection, str]]
 """What a selection drops: by key, the selection and its message."""
 
 
-def publish(staged: Path, final: Path, recipe: Recipe, format: str, shards: Sequence[Stats], scores: pa.Table | None = None) -> dict[int, Stats]:
+def publish(
+    staged: Path, final: Path, recipe: Recipe, format: str, shards: Sequence[Stats], scores: pa.Table | None = None
+) -> dict[int, Stats]:
     """Write the final shards below `final` from those below `staged`; shards that are there already are left alone."""
     shards = sorted(shards, key=lambda stats: stats.shard)
     dropped = decide(staged, recipe.select, [stats.shard for stats in shards], scores)
@@ -136,5 +141,3 @@ def _filter_table(source: Path, part: Part, keep: Callable[[str], bool]) -> None
         table = file.read_row_group(group)
         writer.write(table.filter(pa.array([keep(key) for key in table["key"].to_pylist()], pa.bool_())))
     writer.close()
-
-

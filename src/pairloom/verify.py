@@ -107,5 +107,9 @@ def _compiled(path: Path, plan: dict[str, Any]) -> list[str]:
     if not manifest.exists():
         return ["manifest.jsonl is missing: the run did not end; run again to go on"]
     lines = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
-    now = [json.loads((path / manifest_name(i)).read_text("utf-8")) for i in range(len(plan["shards"])) if (path / manifest_name(i)).exists()]
+    now = [
+        json.loads((path / manifest_name(i)).read_text("utf-8"))
+        for i in range(len(plan["shards"]))
+        if (path / manifest_name(i)).exists()
+    ]
     return [] if lines == now else ["manifest.jsonl is not the sum of manifest/: run again to go on"]

@@ -29,7 +29,9 @@ Input = Annotated[
 RecipeName = Annotated[
     str, typer.Option("--recipe", "-r", help="A shipped recipe (`pairloom init --list`) or the path of a YAML file.")
 ]
-ImageColumn = Annotated[str | None, typer.Option(help="Column of a table that holds image paths or bytes.", show_default="by name")]
+ImageColumn = Annotated[
+    str | None, typer.Option(help="Column of a table that holds image paths or bytes.", show_default="by name")
+]
 TextColumn = Annotated[str | None, typer.Option(help="Column of a table that holds the text or texts.", show_default="by name")]
 Encoding = Annotated[str, typer.Option(help="Encoding of text files and tables, for example gb18030.")]
 ShardSize = Annotated[int, typer.Option(help="Most pairs in a shard.", min=1)]

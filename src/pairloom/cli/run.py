@@ -28,7 +28,9 @@ def run(
     image_column: ImageColumn = None,
     text_column: TextColumn = None,
     encoding: Encoding = "utf-8",
-    max_reject: Annotated[float, typer.Option(help="Stop when more than this share of pairs fails; filters don't count.", min=0, max=1)] = 0.5,
+    max_reject: Annotated[
+        float, typer.Option(help="Stop when more than this share of pairs fails; filters don't count.", min=0, max=1)
+    ] = 0.5,
     allow_input_faults: Annotated[bool, typer.Option(help="Exit with 0 though parts of the input could not be read.")] = False,
     restart: Annotated[bool, typer.Option(help="Delete what an earlier run left in OUTPUT and begin anew.")] = False,
     extend: Annotated[bool, typer.Option(help="INPUT has grown: add the new files to OUTPUT.")] = False,
@@ -39,7 +41,7 @@ def run(
         with ProgressView(quiet=json_) as view:
             summary = pipeline.run(
                 input, output, recipe,
-                workers=workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1,
+                workers=workers or _cores(),
                 format=format, shard_size=shard_size, limit=limit, sample=sample,
                 reading=reading(image_column, text_column, encoding),
                 max_reject=max_reject, restart=restart, extend=extend, show=view,
@@ -53,3 +55,8 @@ def run(
     if summary.faults and not allow_input_faults:
         complain("parts of the input could not be read (see above); all else is committed. --allow-input-faults accepts that.")
         raise typer.Exit(1)
+
+
+def _cores() -> int:
+    """The cores that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

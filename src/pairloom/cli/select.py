@@ -17,8 +17,12 @@ from pairloom.reselect import reselect
 def select(
     output: Annotated[Path, typer.Argument(help="Folder that `run` wrote.", show_default=False)],
     new: Annotated[Path, typer.Argument(help="Folder for the new selection; made if need be.", show_default=False)],
-    recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="Recipe whose `select:` counts.", show_default="that of OUTPUT")] = None,
-    scores: Annotated[Path | None, typer.Option(help="Parquet or CSV table with a `key` column and columns to select by.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="Recipe whose `select:` counts.", show_default="that of OUTPUT")
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Parquet or CSV table with a `key` column and columns to select by.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Select anew among the pairs that `run` prepared, without preparing any of them again."""

@@ -35,7 +35,13 @@ class ProgressView:
     def __init__(self, quiet: bool = False) -> None:
         self._quiet, self._start, self._last = quiet, time.monotonic(), 0.0
         self._first: int | None = None
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[said]}"),
+            TimeRemainingColumn(),
+        )
         self._bar = Progress(*columns, console=_errors, transient=True, disable=quiet or not _errors.is_terminal)
         self._task = self._bar.add_task("pairs", total=None, said="")
 
@@ -72,8 +78,8 @@ def show_summary(summary: Summary) -> None:
         table.add_row(step.name, f"{step.pairs_in:,}", f"{step.pairs_out:,}", seconds, reasons)
     _errors.print(table)
     for fault in summary.faults:
-        _errors.print(f"[yellow]input fault[/] {escape(fault.source)} at {fault.offset}: {escape(fault.code)} ({escape(fault.message)}); "
-                      f"{fault.pairs_before:,} pairs before it were read", soft_wrap=True)  # fmt: skip
+        where = f"{escape(fault.source)} at {fault.offset}: {escape(fault.code)} ({escape(fault.message)})"
+        _errors.print(f"[yellow]input fault[/] {where}; {fault.pairs_before:,} pairs before it were read", soft_wrap=True)
     resumed = f", {summary.resumed} of them from before" if summary.resumed else ""
     _errors.print(
         f"\n[bold]{summary.pairs_in:,} pairs in = {summary.pairs_out:,} ready + {summary.pairs_rejected:,} rejected[/]  "
@@ -88,7 +94,9 @@ def show_estimate(found: Estimate) -> None:
     for fault in found.faults:
         _errors.print(f"[yellow]input fault[/] {escape(fault.source)} at {fault.offset}: {escape(fault.message)}", soft_wrap=True)
     tried = found.tried
-    _errors.print(f"tried {tried.pairs_in:,}: {tried.pairs_out:,} ready, {tried.pairs_rejected:,} rejected {_reasons(tried.reasons)}")
+    _errors.print(
+        f"tried {tried.pairs_in:,}: {tried.pairs_out:,} ready, {tried.pairs_rejected:,} rejected {_reasons(tried.reasons)}"
+    )
     _errors.print(f"about {found.bytes_out / 1e6:,.1f} MB of output, {found.seconds:,.0f} s with one worker; nothing was written")
 
 

@@ -19,7 +19,7 @@ from pairloom.readers.inputs import open_container
 from pairloom.readers.model import Index, ReadOptions, Shard, printable
 
 BATCH_ROWS = 64
-BATCH_BYTES = 64 << 20
+BATCH_BYTES = 16 << 20
 # What pyarrow raises for files that are broken in any way.
 _BROKEN = (pa.ArrowException, OSError, ValueError, KeyError)
 

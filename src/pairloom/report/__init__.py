@@ -70,11 +70,12 @@ def _measures(output: Path, shards: int) -> list[tuple[str, str, str, str]]:
         for name in _MEASURES:
             if name in table.column_names:
                 columns.setdefault(name, []).append(table[name].to_numpy())
-    rows = []
+    rows: list[tuple[str, str, str, str]] = []
     for name, title in _MEASURES.items():
         values = np.concatenate(columns[name]).astype(float) if name in columns else np.empty(0)
         if values.size:
-            rows.append((title, *(f"{value:.3g}" for value in (values.mean(), np.median(values), np.percentile(values, 95)))))
+            mean, median, high = (f"{value:.3g}" for value in (values.mean(), np.median(values), np.percentile(values, 95)))
+            rows.append((title, mean, median, high))
     return rows
 
 
@@ -87,7 +88,7 @@ def _thumbnails(output: Path, shards: int, format: str) -> list[Thumbnail]:
 def _some(output: Path, index: int, format: str, count: int) -> list[Thumbnail]:
     ledger = pq.ParquetFile(output / f"{index:05d}.parquet")
     batches = ledger.iter_batches(count, columns=_shown(ledger.schema_arrow))
-    rows = next((pa.Table.from_batches([batch]).to_pylist() for batch in batches), [])
+    rows: list[dict[str, Any]] = next((pa.Table.from_batches([batch]).to_pylist() for batch in batches), [])
     images = _images(output / data_name(index, format), [row["key"] for row in rows])
     made = []
     for row in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import numpy as np
@@ -54,7 +55,7 @@ class Duplicates(Selection):
         """Two hashes within `distance` agree in at least one of `distance + 1` slices, so only those are compared."""
         hashes = [int(value.as_py(), 16) for value in ledger["phash"]]
         edges = np.linspace(0, 64, self.distance + 2).astype(int).tolist()
-        slices = [(low, (1 << (high - low)) - 1) for low, high in zip(edges, edges[1:], strict=False)]
+        slices = [(low, (1 << (high - low)) - 1) for low, high in pairwise(edges)]
         kept: dict[tuple[int, int, bytes], list[int]] = {}
         dropped: dict[int, int] = {}
         for row, (value, text) in enumerate(zip(hashes, texts, strict=True)):

@@ -13,7 +13,9 @@ from pairloom.steps.header import suffix_of
 from pairloom.writers.parts import Part
 from pairloom.writers.webdataset import final_texts
 
-REJECTS = pa.schema([(name, pa.string()) for name in ("key", "source_key", "source", "step", "reason", "message", "original_text")])
+REJECTS = pa.schema(
+    [(name, pa.string()) for name in ("key", "source_key", "source", "step", "reason", "message", "original_text")]
+)
 """The columns of `rejects/NNNNN.parquet`."""
 
 _GROUP_ROWS, _GROUP_BYTES = 1024, 32 << 20
@@ -84,7 +86,8 @@ class ParquetWriter:
         """Append the pairs of a batch; `image` must hold encoded bytes."""
         table = batch.table
         cells = [
-            {"bytes": data, "path": f"{key}.{self._suffix or suffix_of(data)}"} for data, key in zip(batch["image"], batch["key"], strict=True)
+            {"bytes": data, "path": f"{key}.{self._suffix or suffix_of(data)}"}
+            for data, key in zip(batch["image"], batch["key"], strict=True)
         ]
         full = table.column("text")
         table = table.drop_columns(["image", "text"]).append_column("image", pa.array(cells, _IMAGE))

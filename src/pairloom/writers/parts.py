@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -49,10 +50,8 @@ class Part:
 
     def abandon(self) -> None:
         """Close without caring whether the last bytes arrive: the disk may be full."""
-        try:
+        with contextlib.suppress(OSError):
             self._file.close()
-        except OSError:
-            pass  # the file is deleted next
         self.private.unlink(missing_ok=True)
 
     @property
