@@ -30,6 +30,10 @@ PAIRS: list[Pair] = [
 ]
 
 
+WANTED = [(image, (text,)) for _, image, text in PAIRS]
+"""What `values` gives for them."""
+
+
 def rows_of(found: Plan, options: ReadOptions | None = None) -> list[Row]:
     """All rows of a plan, after checks of what holds for every plan."""
     options = options or ReadOptions()
@@ -54,7 +58,10 @@ def read_all(inputs: str | Path | Sequence[str], options: ReadOptions | None = N
 
 def plain(rows: Sequence[Row]) -> list[Any]:
     """The rows as values that can be compared, which exceptions can't."""
-    return [(*(getattr(row, name) for name in Row.__slots__[:-1]), row.reject and (row.reject.code, row.reject.message)) for row in rows]
+    return [
+        (*(getattr(row, name) for name in Row.__slots__[:-1]), row.reject and (row.reject.code, row.reject.message))
+        for row in rows
+    ]
 
 
 def faults(path: str | Path, options: ReadOptions | None = None) -> list[tuple[str, int]]:
@@ -107,7 +114,7 @@ def _table(kind: str, folder: Path, pairs: Sequence[Pair]) -> Path:
     texts = [text for _, _, text in pairs]
     if kind in ("csv", "tsv"):
         with (folder / f"pairs.{kind}").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, delimiter="," if kind == "csv" else "\t", lineterminator="\n")
+            writer = csv.writer(file, delimiter="," if kind == "csv" else "\t", lineterminator="\r\n")
             writer.writerows([("filepath", "title"), *zip(names, texts, strict=True)])
         return folder / f"pairs.{kind}"
     if kind in ("jsonl", "imagefolder"):
@@ -122,3 +129,9 @@ def _table(kind: str, folder: Path, pairs: Sequence[Pair]) -> Path:
         images = [{"bytes": image, "path": f"{stem}.jpg"} for stem, image, _ in pairs]
     pq.write_table(pa.table({"image": images, "caption": texts}), folder / "pairs.parquet", row_group_size=2)
     return folder / "pairs.parquet"
+
+
+def write(folder: Path, name: str, *lines: str) -> Path:
+    """A text table."""
+    (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return folder / name

@@ -1,3 +1,79 @@
 """Pairloom turns raw image–text pairs into training-ready pairs that are measurably better aligned."""
 
 __version__ = "0.1.0"
+
+from pairloom.batch import Batch
+from pairloom.errors import Interrupted, PairloomError, RecipeError, Reject, RunError, UsageError
+from pairloom.geometry import Geometry
+from pairloom.pipeline import run
+from pairloom.readers.model import ReadOptions
+from pairloom.recipe import Recipe
+from pairloom.reselect import reselect
+from pairloom.stats import Summary
+from pairloom.step import Filter, ImageStep, Selection, Step, TextStep, step
+from pairloom.steps.decode import Decode
+from pairloom.steps.dedup import Duplicates, KeepTop
+from pairloom.steps.filters import AspectRatio, Between, Language, MinSide, TextLength
+from pairloom.steps.hash import ImageHash
+from pairloom.steps.image import (
+    BrightnessContrast,
+    CenterCrop,
+    Contain,
+    Encode,
+    Letterbox,
+    NativePatches,
+    RandomCrop,
+    Stretch,
+    TokenRatio,
+)
+from pairloom.steps.segment import Segment
+from pairloom.steps.text import Clean, DetectLanguage, Tokenize, Truncate
+from pairloom.steps.tiles import Tiles
+from pairloom.verify import verify
+
+__all__ = [
+    "AspectRatio",
+    "Batch",
+    "Between",
+    "BrightnessContrast",
+    "CenterCrop",
+    "Clean",
+    "Contain",
+    "Decode",
+    "DetectLanguage",
+    "Duplicates",
+    "Encode",
+    "Filter",
+    "Geometry",
+    "ImageHash",
+    "ImageStep",
+    "Interrupted",
+    "KeepTop",
+    "Language",
+    "Letterbox",
+    "MinSide",
+    "NativePatches",
+    "PairloomError",
+    "RandomCrop",
+    "ReadOptions",
+    "Recipe",
+    "RecipeError",
+    "Reject",
+    "RunError",
+    "Segment",
+    "Selection",
+    "Step",
+    "Stretch",
+    "Summary",
+    "TextLength",
+    "TextStep",
+    "Tiles",
+    "TokenRatio",
+    "Tokenize",
+    "Truncate",
+    "UsageError",
+    "reselect",
+    "run",
+    "step",
+    "verify",
+]

@@ -13,9 +13,9 @@ from pairloom.readers.model import ReadOptions, printable
 
 IMAGE = (
     *("image", "image_path", "img", "img_path", "filepath", "file_path", "file_name", "filename", "path"),
-    *("jpg", "jpeg", "png", "webp", "image_file", "image_filename", "image_name", "images", "picture", "photo"),
+    *("jpg", "jpeg", "png", "webp", "image_file", "image_filename", "image_name", "picture", "photo"),
 )
-TEXT = ("text", "caption", "captions", "title", "alt", "txt", "texts", "description", "alt_text", "sentence", "sentences", "raw")
+TEXT = ("text", "caption", "captions", "title", "alt", "txt", "texts", "description", "alt_text", "sentence", "sentences")
 KEY = ("id", "key", "__key__", "uid")
 """Usual names, in lower case; the first that a table has counts."""
 

@@ -8,16 +8,17 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import fsspec
 
 from pairloom.errors import UsageError
+from pairloom.readers.model import printable
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"^(\d+)\.\.(\d+)$")
-MAX_FILES = 1_000_000
+MAX_FILES = 100_000
 """A brace range may name no more than this: a slip of the keyboard shouldn't fill the memory."""
 
 
@@ -33,12 +34,21 @@ def open_container(name: str) -> IO[bytes]:
     return Path(name).open("rb")
 
 
+def _system(name: str) -> tuple[Any, str]:
+    """The file system of a URL, and the path there."""
+    try:
+        system, path = fsspec.core.url_to_fs(name)
+    except (ImportError, ValueError) as error:  # a package to install, or a protocol that nobody knows
+        raise UsageError(f"{printable(name)} can't be opened: {error}") from None
+    return system, path
+
+
 def identity(name: str) -> tuple[int, int]:
     """The size and the time of the last change of a container file, in nanoseconds; 0 where a file system has no times."""
     if not is_url(name):
         status = Path(name).stat()
         return status.st_size, status.st_mtime_ns
-    system, path = fsspec.core.url_to_fs(name)
+    system, path = _system(name)
     try:
         changed = system.modified(path).timestamp()
     except NotImplementedError:
@@ -48,8 +58,12 @@ def identity(name: str) -> tuple[int, int]:
 
 def exists(name: str) -> bool:
     """Whether there is such a file or folder, as it is written."""
+    if not name:
+        return False
     if is_url(name):
-        system, path = fsspec.core.url_to_fs(name)
+        if "::" in name:  # a list of URLs, which fsspec would take for file systems inside each other
+            return False
+        system, path = _system(name)
         return bool(system.exists(path))
     try:
         return Path(name).exists()
@@ -87,10 +101,10 @@ def _expand(text: str) -> list[str]:
 
 def _glob(name: str) -> list[str]:
     """What matches a pattern, sorted by the bytes of the names; nothing if it is no pattern."""
-    if not glob.has_magic(name):
+    if not glob.has_magic(name) or "\0" in name:
         return []
     if is_url(name):
-        system, path = fsspec.core.url_to_fs(name)
+        system, path = _system(name)
         return sorted(system.unstrip_protocol(each) for each in system.glob(path))
     return sorted(glob.glob(name, recursive=True), key=os.fsencode)  # noqa: PTH207 - pathlib would change the names
 

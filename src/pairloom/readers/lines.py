@@ -56,7 +56,7 @@ def records(file: IO[bytes], offset: int, separator: str, width: int | None) -> 
         start, data = line
         if is_blank(data):
             continue
-        if data is not None and _is_open(data, separator.encode(), False):
+        if data is not None and b'"' in data and _is_open(data, separator.encode(), False):
             data = _join(data, waiting, following, separator, width)
         yield start, data
 

@@ -30,6 +30,8 @@ from pairloom.readers.model import Index, ReadOptions, Shard
 
 TEXTS = ("txt", "caption", "text")
 _NAME = re.compile(r"^((?:.*/|)[^./]+)[.]([^/]*)$", re.DOTALL)
+# Members about the archive and not of it, which the webdataset package skips as well.
+_META = re.compile(r"__[^/]*__($|/)")
 # What tarfile lets through, beyond its own errors, when a header holds nonsense.
 _BAD_HEADER = (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError, KeyError, RecursionError)
 
@@ -100,7 +102,8 @@ def _members(file: IO[bytes], cut: _Cut) -> Iterator[_Member]:
         try:
             info = tar.next()
         except _BAD_HEADER as error:
-            cut.code, cut.message = "cut_tar" if tar.offset >= size else "corrupt_tar", str(error)
+            # A long name is in blocks of its own before the header, which `offset` passes only with the header.
+            cut.code, cut.message = "cut_tar" if max(tar.offset, file.tell()) >= size else "corrupt_tar", str(error)
             return
         vars(tar)["members"] = []  # tarfile would keep every header of the archive
         if info is None:
@@ -115,7 +118,7 @@ def _members(file: IO[bytes], cut: _Cut) -> Iterator[_Member]:
             cut.key = match[1] if match else None
             return
         cut.offset = tar.offset
-        if plain and match:
+        if plain and match and not _META.match(info.name):
             yield _Member(match[1], match[2].lower(), info)
     # tarfile takes a header that makes no sense for the end of the archive. The real end is a block of zeros.
     file.seek(cut.offset)

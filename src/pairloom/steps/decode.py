@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import warnings
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Annotated, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import simplejpeg
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageFile
 from pydantic import Field
 
 from pairloom.batch import Batch, Pixels
@@ -20,20 +23,31 @@ from pairloom.errors import Reject
 from pairloom.geometry import Geometry
 from pairloom.step import Step, lift, step
 
-GEOMETRY = pa.struct(
-    [
-        ("crop", pa.list_(pa.float64())),
-        ("box", pa.list_(pa.float64())),
-        ("lost", pa.float64()),
-        ("padded", pa.float64()),
-        ("distortion", pa.float64()),
-    ]
-)
+_BOX, _SHARE = pa.list_(pa.float64()), pa.float64()
+GEOMETRY = pa.struct([("crop", _BOX), ("box", _BOX), ("lost", _SHARE), ("padded", _SHARE), ("distortion", _SHARE)])
 """A `Geometry` from the upright original to the stored image: its two boxes, and what it cost."""
 
+Level = Annotated[int, Field(ge=0, le=255)]
+
 _MARGIN = 1.5  # a scaled decode that lands just above the target costs quality (measured: 3 dB); with this it doesn't
-_TRANSPOSED = {5, 6, 7, 8}
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000", "MPO")
+_JPEG = ("JPEG", "MPO")
+_PARTIAL = (*_JPEG, "PNG", "GIF", "BMP", "PPM")  # of these a part can be shown when the rest is missing
+_MEMORY = {"JPEG2000": 0.7}  # share of `max_pixels` where the codec alone takes 24 bytes a pixel
+_SCANS = 500  # a progressive JPEG of a few bytes a scan can keep a decoder busy for hours; honest ones have about 10
+_STRIP = 1 << 20  # pixels turned into RGB at a time
+
+# Decoders raise all of these on rotten bytes.
+_FAULTS = (
+    ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, OSError, RuntimeError, SyntaxError,
+    TypeError, ValueError, struct.error, zlib.error, ImageCms.PyCMSError, Image.DecompressionBombError,
+)  # fmt: skip
+_BENIGN = ("extraneous bytes", "Unknown Adobe color transform", "unknown JFIF revision", "Invalid SOS parameters", "bad ICC")
+_CUT = ("truncat", "premature", "end of file", "unexpected end", "not enough", "requires a buffer", "incomplete")
+_ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n": b"IEND"}
+_OURS = (*_ENDS, b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+_FOREIGN = {b"8BPS": "Photoshop", b"%PDF": "PDF", b"%!PS": "PostScript", b"\0\0\1\0": "ICO", b"<svg": "SVG",
+            b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL", b"II\xbc": "JPEG XR", b"qoif": "QOI"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +66,20 @@ class Decode(Step):
     """Decode each image by its content: EXIF orientation applied, ICC profile to sRGB, transparency composited on `background`.
 
     CMYK, palette, grey, 16-bit and alpha become RGB; of an animation the first frame is taken. The header is held against
-    `max_pixels` and `max_bytes` before anything is decoded. A truncated file is rejected unless `allow_truncated`.
-    JPEGs are decoded at a power-of-two fraction where the later steps need no more.
+    `max_pixels` and `max_bytes` before anything is decoded. A truncated file is rejected unless `allow_truncated`, which
+    keeps what there is. Images are decoded or reduced to a half, quarter or eighth where the later steps need no more.
     """
 
-    background: tuple[int, int, int] = (255, 255, 255)
-    max_pixels: Annotated[int, Field(gt=0)] = 50_000_000
+    background: tuple[Level, Level, Level] = (255, 255, 255)
+    max_pixels: Annotated[int, Field(gt=0, le=178_956_970)] = 50_000_000  # Pillow itself refuses more than that
     max_bytes: Annotated[int, Field(gt=0)] = 67_108_864
     allow_truncated: bool = False
 
     reads: ClassVar[tuple[str, ...]] = ("image",)
     changes_pixels: ClassVar[bool] = True
     adds: ClassVar[dict[str, pa.DataType]] = {
-        "sha256": pa.string(),
-        "format": pa.string(),
-        "orientation": pa.int32(),
-        "original_width": pa.int32(),
-        "original_height": pa.int32(),
-        "width": pa.int32(),
-        "height": pa.int32(),
+        **dict.fromkeys(("sha256", "format"), pa.string()),
+        **dict.fromkeys(("orientation", "original_width", "original_height", "width", "height"), pa.int32()),
         "geometry": GEOMETRY,
     }
     following: ClassVar[tuple[Step, ...]] = ()
@@ -81,23 +90,30 @@ class Decode(Step):
         return bound
 
     def image(self, data: bytes) -> Decoded:
-        """Decode one file. Raises `Reject`: empty_image, too_many_bytes, too_many_pixels, not_an_image, truncated."""
+        """Decode one file.
+
+        Raises:
+            Reject: empty_image, too_many_bytes, too_many_pixels, not_an_image, unsupported_format, truncated, undecodable,
+                out_of_memory; never another exception, whatever the bytes are.
+        """
         if not data:
             raise Reject("empty_image", "the file has no bytes")
         if len(data) > self.max_bytes:
             raise Reject("too_many_bytes", f"{len(data)} bytes, the limit is {self.max_bytes}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = self._open(data)
-            try:
-                return self._decode(image, data)
-            except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, MemoryError) as fault:
-                code = "truncated" if "truncat" in str(fault).lower() else "undecodable"
-                raise Reject(code, f"{image.format}: {fault}") from None
+        image = self._open(data)
+        try:
+            return self._decode(image, data)
+        except MemoryError:
+            raise Reject("out_of_memory", f"{image.format} of {image.width}x{image.height}") from None
+        except _FAULTS as fault:
+            cut = isinstance(fault, EOFError) or any(word in str(fault).lower() for word in _CUT)
+            raise Reject("truncated" if cut else "undecodable", f"{image.format}: {fault}") from None
 
     def __call__(self, batch: Batch) -> Batch:
         images = batch["image"]
-        results, rejects = lift(self.image, images)
+        with warnings.catch_warnings():  # here and not in `image`: it isn't safe in threads
+            warnings.simplefilter("ignore")
+            results, rejects = lift(self.image, images)
         nothing = Decoded(np.zeros((1, 1, 3), np.uint8), 1, 1, 1, "")
         done = [result or nothing for result in results]
         batch = batch.with_columns(
@@ -105,54 +121,53 @@ class Decode(Step):
             sha256=[hashlib.sha256(image or b"").hexdigest() for image in images],
             format=[one.format for one in done],
             orientation=[one.orientation for one in done],
-            original_width=[one.width for one in done],
-            original_height=[one.height for one in done],
-            width=[one.width for one in done],
-            height=[one.height for one in done],
+            **{name: [one.width for one in done] for name in ("original_width", "width")},
+            **{name: [one.height for one in done] for name in ("original_height", "height")},
             geometry=[geometry_cell(Geometry.identity(one.width, one.height)) for one in done],
         )
         return batch.with_pixels([one.pixels for one in done]).with_rejects(rejects)
 
-    def _open(self, data: bytes) -> Image.Image:
+    def _open(self, data: bytes) -> ImageFile.ImageFile:
         try:
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
         except Image.DecompressionBombError as fault:
             raise Reject("too_many_pixels", str(fault)) from None
-        except (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError):
-            raise Reject("not_an_image", f"the file begins with {data[:16]!r}") from None
-        if image.width * image.height > self.max_pixels:
-            raise Reject("too_many_pixels", f"{image.width}x{image.height}, the limit is {self.max_pixels} pixels")
+        except (MemoryError, *_FAULTS):
+            raise _unopened(data) from None
+        limit = int(self.max_pixels * _MEMORY.get(str(image.format), 1))
+        if image.width * image.height > limit:
+            raise Reject("too_many_pixels", f"{image.width}x{image.height}, the limit for {image.format} is {limit} pixels")
         return image
 
-    def _decode(self, image: Image.Image, data: bytes) -> Decoded:
-        orientation = int(image.getexif().get(0x0112, 1))
-        orientation = orientation if 1 <= orientation <= 8 else 1
-        width, height, kind = image.width, image.height, str(image.format)
-        upright = (height, width) if orientation in _TRANSPOSED else (width, height)
-        profile = image.info.get("icc_profile")
-        if (
-            kind in ("JPEG", "MPO")
-            and image.mode in ("RGB", "L")
-            and (profile is None or _is_srgb(profile))
-            and not self.allow_truncated
-        ):
-            image = Image.fromarray(self._jpeg(data, width, height, orientation in _TRANSPOSED))
+    def _decode(self, image: ImageFile.ImageFile, data: bytes) -> Decoded:
+        kind, profile = str(image.format), image.info.get("icc_profile")
+        if kind not in (*_JPEG, "TIFF"):
+            self._load(image)  # PNG may hold its EXIF after the pixels
+        orientation = _orientation(image)
+        turn = 1 if kind == "TIFF" else orientation  # Pillow has turned TIFF by itself
+        width, height = image.size[::-1] if turn > 4 else image.size
+        shrink = self._shrink(width, height)
+        if kind in _JPEG and data.count(b"\xff\xda") > _SCANS:
+            raise ValueError(f"more than {_SCANS} scans")
+        if kind in _JPEG and (image.mode == "RGB" or (image.mode == "L" and not profile)) and _is_common(data, image.size):
+            pixels = _jpeg(data, image.size, shrink, self.allow_truncated)
+            _to_srgb(pixels, profile)
         else:
-            image = self._slow(image, profile)
-        if orientation != 1:
-            image.getexif()[0x0112] = orientation
-            image = ImageOps.exif_transpose(image)
-        return Decoded(np.array(image), *upright, orientation, kind.lower())
+            if kind in _JPEG:
+                image.draft(image.mode, (image.width // shrink, image.height // shrink))
+                shrink = 1
+            self._load(image)
+            pixels = self._rgb(image, profile, shrink)
+        return Decoded(_turn(pixels, turn), width, height, orientation, kind.lower())
 
-    def _jpeg(self, data: bytes, width: int, height: int, transposed: bool) -> Pixels:
-        shrink = self._shrink(*((height, width) if transposed else (width, height)))
-        size = {"min_width": -(-width // shrink), "min_height": -(-height // shrink)} if shrink > 1 else {}
+    def _load(self, image: ImageFile.ImageFile) -> None:
         try:
-            pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", **size)
-        except ValueError as fault:
-            code = "truncated" if "premature" in str(fault).lower() else "undecodable"
-            raise Reject(code, f"JPEG: {fault}") from None
-        return pixels
+            image.load()
+        except OSError:
+            if not self.allow_truncated or image.format not in _PARTIAL:
+                raise
+            image.tile = []  # nothing more to decode: what came through is there, the rest is empty
+            image.load()
 
     def _shrink(self, width: int, height: int) -> int:
         """The largest of 1, 2, 4, 8 that leaves every later step `_MARGIN` times the pixels it needs."""
@@ -163,48 +178,142 @@ class Decode(Step):
                 wanted = (max(wanted[0], need[0] * _MARGIN), max(wanted[1], need[1] * _MARGIN))
             if need and later.changes_pixels:
                 break
-        else:
+        if wanted == (0.0, 0.0):
             return 1
         return max(n for n in (1, 2, 4, 8) if n == 1 or (width / n >= wanted[0] and height / n >= wanted[1]))
 
-    def _slow(self, image: Image.Image, profile: bytes | None) -> Image.Image:
-        image.seek(0)
-        image.load()
-        if image.mode.startswith(("I", "F")):  # 16-bit grey: keep the upper 8 bits instead of Pillow's clipping
-            values = np.asarray(image).astype(np.float64)
-            image = Image.fromarray((values / 257.0 if image.mode.startswith("I") else values).clip(0, 255).astype(np.uint8))
-        has_alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
-        if has_alpha:
-            image = image.convert("RGBA")
-        if profile and not _is_srgb(profile):
-            image = _to_srgb(image, profile)
-        if has_alpha:
-            canvas = Image.new("RGBA", image.size, (*self.background, 255))
-            image = Image.alpha_composite(canvas, image.convert("RGBA"))
-        return image.convert("RGB")
+    def _rgb(self, image: Image.Image, profile: bytes | None, shrink: int) -> Pixels:
+        """A loaded image as sRGB pixels, made smaller by `shrink`, strip by strip: whole copies would cost 4 bytes a pixel."""
+        width, height = image.size
+        full = 255.0 if image.mode == "F" and image.getextrema()[1] <= 1 else 1.0  # type: ignore[operator]
+        rows = max(1, _STRIP // (width * shrink)) * shrink
+        pixels = np.empty((-(-height // shrink), -(-width // shrink), 3), np.uint8)
+        for top in range(0, height, rows):
+            strip = image.crop((0, top, width, min(top + rows, height)))
+            plain = self._composite(_eight_bits(strip, full), profile)
+            pixels[top // shrink : (top + rows) // shrink] = np.asarray(plain.reduce(shrink) if shrink > 1 else plain)
+        return pixels
+
+    def _composite(self, image: Image.Image, profile: bytes | None) -> Image.Image:
+        if not image.has_transparency_data:
+            return _converted(image, profile)
+        grey = image.mode in ("L", "LA", "La", "1")
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        canvas = Image.new("RGB", image.size, self.background)
+        canvas.paste(_converted(image.convert("L" if grey else "RGB"), profile), mask=alpha)
+        return canvas
 
 
 def geometry_cell(geometry: Geometry) -> dict[str, object]:
     """A geometry as the ledger holds it."""
-    return {
-        "crop": [round(value, 4) for value in geometry.crop],
-        "box": [round(value, 4) for value in geometry.box],
-        "lost": round(geometry.lost, 6),
-        "padded": round(geometry.padded, 6),
-        "distortion": round(geometry.distortion, 6),
-    }
+    boxes = {"crop": [round(side, 4) for side in geometry.crop], "box": [round(side, 4) for side in geometry.box]}
+    return boxes | {name: round(getattr(geometry, name), 6) for name in ("lost", "padded", "distortion")}
 
 
-def _is_srgb(profile: bytes) -> bool:
-    return b"sRGB" in profile[:4096] or b"s\0R\0G\0B" in profile[:4096]
+def _unopened(data: bytes) -> Reject:
+    """Why a file could not even be opened, as its first bytes tell."""
+    start = data[:16]
+    name = next((name for magic, name in _FOREIGN.items() if data.lstrip()[: len(magic)] == magic), None)
+    if start[4:8] == b"ftyp" and start[8:12] not in (b"avif", b"avis"):
+        name = f"ISO media {start[8:12]!r}, perhaps HEIC"
+    if name:
+        return Reject("unsupported_format", name)
+    webp = start[:4] == b"RIFF" and start[8:12] in (b"WEBP", b"")
+    if not (webp or start[4:8] == b"ftyp" or start.startswith(_OURS)):
+        return Reject("not_an_image", f"the file begins with {start!r}")
+    cut = any(start.startswith(magic) and end not in data for magic, end in _ENDS.items())
+    length = int.from_bytes(start[4:8], "big" if start[:2] == b"MM" else "little")  # WebP: of all; TIFF: where its index is
+    cut = cut or ((webp or start[:2] in (b"II", b"MM")) and length >= len(data) - 8)
+    return Reject("truncated" if cut else "undecodable", f"the header is damaged or cut off, the file begins with {start!r}")
 
 
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = int(image.getexif().get(0x0112, 1))
+    except _FAULTS:  # damaged EXIF says nothing
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def _turn(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn and mirror as EXIF's orientation 1 to 8 says; a view would keep later steps slow, so it is a copy."""
+    if orientation > 4:
+        pixels = pixels.transpose(1, 0, 2)
+    down, right = -1 if orientation in (3, 4, 7, 8) else 1, -1 if orientation in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(pixels[::down, ::right])
+
+
+def _is_common(data: bytes, size: tuple[int, int]) -> bool:
+    """Whether simplejpeg knows the file's subsampling, and sees the size in its header that Pillow saw."""
+    try:
+        return bool(simplejpeg.decode_jpeg_header(data, strict=False)[:2] == size[::-1])
+    except (ValueError, LookupError):
+        return False
+
+
+def _jpeg(data: bytes, size: tuple[int, int], shrink: int, lenient: bool) -> Pixels:
+    """The JPEG as RGB pixels, at 1/`shrink`. Raises `ValueError` when data are missing or damaged, unless `lenient`."""
+    smaller = {"min_width": -(-size[0] // shrink), "min_height": -(-size[1] // shrink)} if shrink > 1 else {}
+    decode: Callable[..., Pixels] = partial(simplejpeg.decode_jpeg, colorspace="RGB", **smaller)
+    try:
+        return decode(data, strict=not lenient)
+    except ValueError as fault:
+        said = str(fault)
+    benign = any(words in said for words in _BENIGN)
+    if not benign and "Premature end of JPEG" not in said:
+        raise ValueError(said)
+    # Perhaps only the end marker is missing: with one put there, a file that lacks more is still refused.
+    return decode(data + b"\xff\xd9", strict=not benign)
+
+
+def _eight_bits(image: Image.Image, scale: float) -> Image.Image:
+    """16-bit and floating grey as 8-bit grey, with the transparent value that a PNG may name; others as they are."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image)
+    if image.mode == "F":
+        return Image.fromarray((np.nan_to_num(values) * scale).clip(0, 255).astype(np.uint8))
+    grey = Image.fromarray(((values.astype(np.int64).clip(0, 65_535) + 128) // 257).astype(np.uint8))
+    if isinstance(image.info.get("transparency"), int):
+        grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _converted(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """An image without transparency as sRGB."""
+    mode = image.mode if image.mode in ("L", "CMYK") else "RGB"
+    transform = _transform(profile, mode) if profile else None
+    if transform is None and mode == "L" and profile:
+        mode, transform = "RGB", _transform(profile, "RGB")
+    image = image if image.mode == mode else image.convert(mode)
+    return image.convert("RGB") if transform is None else transform.apply(image)
+
+
+def _to_srgb(pixels: Pixels, profile: bytes | None) -> None:
+    """Change RGB pixels in place from what the profile says to sRGB."""
+    transform = _transform(profile, "RGB") if profile else None
+    if transform is None:
+        return
+    rows = max(1, _STRIP // pixels.shape[1])
+    for top in range(0, len(pixels), rows):
+        pixels[top : top + rows] = np.asarray(transform.apply(Image.fromarray(pixels[top : top + rows])))
+
+
+@lru_cache(maxsize=8)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From the profile to sRGB, None where it changes nothing or says nothing: broken, or meant for other colours.
+
+    What a profile does is tried, not read from its name: "linear sRGB" is not sRGB.
+    """
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        target = ImageCms.createProfile("sRGB")
-        mode = "RGBA" if image.mode == "RGBA" else "RGB"
-        done = ImageCms.profileToProfile(image, source, target, outputMode=mode)
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image  # a broken or mismatched profile says nothing: the plain values are the best guess
-    return done or image
+        if source.profile.xcolor_space.strip() != {"L": "GRAY"}.get(mode, mode):
+            return None
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        levels = np.arange(0, 256, 15, dtype=np.uint8)
+        colours = Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), -1).reshape(17, -1, 3)).convert(mode)
+        change = np.abs(np.asarray(transform.apply(colours)).astype(int) - np.asarray(colours.convert("RGB")))
+    except _FAULTS:
+        return None
+    return transform if change.max() > 2 else None

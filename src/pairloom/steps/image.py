@@ -5,22 +5,26 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import pyarrow as pa
 import simplejpeg
 import xxhash
 from PIL import Image, ImageEnhance
 from pydantic import Field
 
 from pairloom.batch import Batch, Pixels
+from pairloom.errors import Reject
 from pairloom.geometry import Geometry
 from pairloom.step import ImageStep, Step, lift, step
-from pairloom.steps.decode import geometry_cell
+from pairloom.steps.decode import Level, geometry_cell
 
 Side = Annotated[int, Field(gt=0, le=65_500)]
-Fill = Literal["mean", "black", "white", "edge"] | tuple[int, int, int]
+Fill = Literal["mean", "black", "white", "edge"] | tuple[Level, Level, Level]
 _COLOURS = {"mean": (122, 116, 104), "black": (0, 0, 0), "white": (255, 255, 255)}  # mean: CLIP's normaliser
+_LARGEST = 1 << 26  # pixels of a canvas (8192 x 8192): a few options too many must not eat the memory of a worker
+_STALE = {"tiles": "tiles", "image_tokens": "token_ratio"}  # columns that speak of the size, and the steps that write them
 
 
 class GeometryStep(ImageStep):
@@ -37,22 +41,33 @@ class GeometryStep(ImageStep):
         scale = self.geometry(width, height).scale
         return math.ceil(width * min(scale[0], 1)), math.ceil(height * min(scale[1], 1))
 
+    def problems(self, columns: set[str]) -> list[str]:
+        """What is wrong with this step's place, given the columns there are."""
+        return [f"changes the size that `{column}` speaks of: put `{maker}` after it"
+                for column, maker in _STALE.items() if column in columns]  # fmt: skip
+
     def image(self, pixels: Pixels, key: str = "") -> Pixels:
-        """One image, RGB uint8 (h, w, 3), moved as `geometry` says."""
+        """One image, RGB uint8 (h, w, 3), moved as `geometry` says. Raises `Reject`: too_many_pixels."""
         return draw(pixels, self.geometry(pixels.shape[1], pixels.shape[0], key), self.fill)
 
     def __call__(self, batch: Batch) -> Batch:
         assert batch.pixels is not None
-        maps = [self.geometry(w, h, key) for w, h, key in zip(batch["width"], batch["height"], batch["key"], strict=True)]
-        results, rejects = lift(lambda job: draw(job[0], job[1], self.fill), list(zip(batch.pixels, maps, strict=True)))
-        cells = []
-        columns = (batch["geometry"], batch["original_width"], batch["original_height"], batch["width"], batch["height"])
-        for one, cell, *sizes in zip(maps, *columns, strict=True):
-            before = Geometry(sizes[0], sizes[1], tuple(cell["crop"]), sizes[2], sizes[3], tuple(cell["box"]))
-            cells.append(geometry_cell(before.then(one)))
-        batch = batch.with_columns({}, width=[m.width for m in maps], height=[m.height for m in maps], geometry=cells)
-        pixels = [old if new is None else new for old, new in zip(batch.pixels or (), results, strict=True)]
-        return batch.with_pixels(pixels).with_rejects(rejects)
+        ledger = [batch[name] for name in ("key", "width", "height", "original_width", "original_height", "geometry")]
+        results, rejects = lift(self._one, list(zip(batch.pixels, *ledger, strict=True)))
+        now = zip(*(batch[name] for name in ("width", "height", "geometry")), batch.pixels, strict=True)
+        done = [old if new is None else new for old, new in zip(now, results, strict=True)]
+        width, height, geometry, pixels = ([one[place] for one in done] for place in range(4))
+        return batch.with_columns({}, width=width, height=height, geometry=geometry).with_pixels(pixels).with_rejects(rejects)
+
+    def _one(self, row: tuple[Any, ...]) -> tuple[int, int, dict[str, object], Pixels]:
+        pixels, key, width, height, original_width, original_height, cell = row
+        moved = self.geometry(width, height, key)
+        before = Geometry(original_width, original_height, tuple(cell["crop"]), width, height, tuple(cell["box"]))
+        try:
+            whole = before.then(moved)
+        except ValueError as fault:  # such as a crop from the padding of an earlier letterbox
+            raise Reject("nothing_left", str(fault)) from None
+        return moved.width, moved.height, geometry_cell(whole), draw(pixels, moved, self.fill)
 
 
 @step("contain")
@@ -125,19 +140,31 @@ class RandomCrop(GeometryStep):
 
 @step("native_patches")
 class NativePatches(GeometryStep):
-    """Scale to multiples of `patch` within a budget of `max_patches`, the ratio nearly kept (NaFlex, SigLIP 2)."""
+    """Scale to multiples of `patch` within a budget of `max_patches`, the ratio nearly kept (NaFlex).
+
+    With `upscale` the sizes are those of SigLIP 2's processor, which fills the budget. Without it no side grows, save that
+    one shorter than a patch becomes one patch; larger images get the processor's sizes, so that it leaves them as they are.
+    """
 
     patch: Side = 16
     max_patches: Annotated[int, Field(gt=0)] = 256
     upscale: bool = False
 
     def geometry(self, width: int, height: int, key: str = "") -> Geometry:
-        scale = math.sqrt(self.max_patches * self.patch**2 / (width * height))
-        scale = scale if self.upscale else min(scale, 1.0)
-        columns = max(1, min(self.max_patches, int(width * scale / self.patch + 1e-9)))
-        rows = max(1, min(self.max_patches // columns, int(height * scale / self.patch + 1e-9)))
-        columns = min(columns, self.max_patches // rows)
+        columns, rows = self._grid(width, height)
         return Geometry.resize((width, height), (columns * self.patch, rows * self.patch))
+
+    def _grid(self, width: int, height: int) -> tuple[int, int]:
+        """The most patches that fit the budget, by the processor's own search, so that both round alike."""
+        low, high = 1e-6, 100.0
+        while high - low >= 1e-5:
+            scale = (low + high) / 2
+            within = math.ceil(width * scale / self.patch) * math.ceil(height * scale / self.patch) <= self.max_patches
+            low, high = (scale, high) if within else (low, scale)
+        columns, rows = (max(1, math.ceil(side * low / self.patch)) for side in (width, height))
+        if self.upscale:
+            return columns, rows
+        return min(columns, max(1, width // self.patch)), min(rows, max(1, height // self.patch))
 
 
 @step("brightness_contrast")
@@ -150,6 +177,10 @@ class BrightnessContrast(Step):
 
     reads: ClassVar[tuple[str, ...]] = ("key",)
     reads_pixels: ClassVar[bool] = True
+    changes_pixels: ClassVar[bool] = True
+
+    def needs(self, width: int, height: int) -> tuple[int, int] | None:
+        return None  # it works on any size alike, so what comes after it decides
 
     def image(self, pixels: Pixels, key: str = "") -> Pixels:
         """One image, RGB uint8 (h, w, 3)."""
@@ -160,7 +191,32 @@ class BrightnessContrast(Step):
 
     def __call__(self, batch: Batch) -> Batch:
         assert batch.pixels is not None
-        return batch.with_pixels([self.image(p, key) for p, key in zip(batch.pixels, batch["key"], strict=True)])
+        results, rejects = lift(lambda job: self.image(*job), list(zip(batch.pixels, batch["key"], strict=True)))
+        pixels = [old if new is None else new for old, new in zip(batch.pixels, results, strict=True)]
+        return batch.with_pixels(pixels).with_rejects(rejects)
+
+
+@step("token_ratio")
+class TokenRatio(Step):
+    """Add `image_tokens`, patches of the stored image, and `token_ratio`, those for each text token with begin and end mark.
+
+    The further apart the two are, the more of a batch is padding. Put it after the last geometry step.
+    """
+
+    patch: Side = 16
+
+    reads: ClassVar[tuple[str, ...]] = ("width", "height", "tokens_kept")
+    adds: ClassVar[dict[str, pa.DataType]] = {"image_tokens": pa.int32(), "token_ratio": pa.float32()}
+
+    def tokens(self, width: int, height: int) -> int:
+        """Patches that cover an image of `width` x `height`."""
+        return -(-width // self.patch) * -(-height // self.patch)
+
+    def __call__(self, batch: Batch) -> Batch:
+        image = [self.tokens(width, height) for width, height in zip(batch["width"], batch["height"], strict=True)]
+        text = [max(1, (kept or 0) + 2) for kept in batch["tokens_kept"]]
+        ratio = [ours / theirs for ours, theirs in zip(image, text, strict=True)]
+        return batch.with_columns(self.adds, image_tokens=image, token_ratio=ratio)
 
 
 @step("encode")
@@ -179,12 +235,15 @@ class Encode(Step):
         return "jpg" if self.format == "jpeg" else self.format
 
     def image(self, pixels: Pixels) -> bytes:
-        """The encoded file of one image, RGB uint8 (h, w, 3)."""
-        if self.format == "jpeg":
-            data: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), self.quality, "RGB", "420")
-            return data
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, self.format, quality=self.quality)
+        """The encoded file of one image, RGB uint8 (h, w, 3). Raises `Reject`: not_encodable."""
+        try:
+            if self.format == "jpeg":
+                data: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), self.quality, "RGB", "420")
+                return data
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, self.format, quality=self.quality)
+        except (ValueError, OSError) as fault:  # longer than 65,500 (JPEG) or 16,383 pixels (WebP)
+            raise Reject("not_encodable", f"{pixels.shape[1]}x{pixels.shape[0]} as {self.format}: {fault}") from None
         return buffer.getvalue()
 
     def __call__(self, batch: Batch) -> Batch:
@@ -197,12 +256,15 @@ def draw(pixels: Pixels, geometry: Geometry, fill: Fill = "mean") -> Pixels:
     """Draw `pixels` as `geometry` says with one antialiased bicubic resize.
 
     `pixels` may show the source at another size (a scaled decode): the crop is scaled with it.
+
+    Raises:
+        Reject: too_many_pixels, if the canvas is larger than 8192 x 8192.
     """
-    y_scale, x_scale = pixels.shape[0] / geometry.source_height, pixels.shape[1] / geometry.source_width
-    left, top, right, bottom = geometry.crop
-    crop = (left * x_scale, top * y_scale, min(right * x_scale, pixels.shape[1]), min(bottom * y_scale, pixels.shape[0]))
-    x0, y0, x1, y1 = (round(value) for value in geometry.box)
-    size = (x1 - x0, y1 - y0)
+    if geometry.width * geometry.height > _LARGEST:
+        raise Reject("too_many_pixels", f"{geometry.width}x{geometry.height} to be drawn, the limit is {_LARGEST} pixels")
+    columns, x0, x1 = _span(pixels.shape[1], geometry.source_width, geometry.crop[::2], geometry.box[::2], geometry.width)
+    rows, y0, y1 = _span(pixels.shape[0], geometry.source_height, geometry.crop[1::2], geometry.box[1::2], geometry.height)
+    size, crop = (x1 - x0, y1 - y0), (columns[0], rows[0], columns[1], rows[1])
     if crop == (0, 0, *size) and pixels.shape[:2] == size[::-1]:
         shown = pixels
     else:
@@ -218,6 +280,17 @@ def draw(pixels: Pixels, geometry: Geometry, fill: Fill = "mean") -> Pixels:
     return canvas
 
 
+def _span(
+    present: int, source: int, crop: Sequence[float], box: Sequence[float], canvas: int
+) -> tuple[tuple[float, float], int, int]:
+    """Along one axis: the crop in the present pixels, and the whole pixels of the canvas that it goes to, one at least."""
+    # A scaled decode is 1/n with the last pixel perhaps beyond the edge: 1001 gives 501, of which 500.5 are image.
+    n = max(1, round(source / present))
+    scale = 1 / n if -(-source // n) == present else present / source
+    first = min(round(box[0]), canvas - 1)
+    return (crop[0] * scale, min(crop[1] * scale, present)), first, max(round(box[1]), first + 1)
+
+
 def _fit(width: int, height: int, side: int, upscale: bool) -> tuple[int, int]:
     scale = side / max(width, height)
     scale = scale if upscale else min(scale, 1.0)
@@ -225,7 +298,8 @@ def _fit(width: int, height: int, side: int, upscale: bool) -> tuple[int, int]:
 
 
 def _square(width: int, height: int, left: float, top: float, side: float, size: int) -> Geometry:
-    return Geometry(width, height, (left, top, left + side, top + side), size, size, (0.0, 0.0, float(size), float(size)))
+    crop = (left, top, min(left + side, float(width)), min(top + side, float(height)))  # sums may round to beyond the edge
+    return Geometry(width, height, crop, size, size, (0.0, 0.0, float(size), float(size)))
 
 
 def _random(key: str, seed: int, count: int) -> Sequence[float]:

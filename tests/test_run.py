@@ -1,0 +1,219 @@
+"""The main job end to end: conservation, same bytes, resume, refusal, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import write_pairs
+
+from pairloom import run
+from pairloom.errors import RunError, TooManyRejects, UsageError
+from pairloom.recipe import Recipe
+from pairloom.verify import verify
+
+TIMED = ("runs", ".lock", "report.html")
+
+
+def digest(output: Path) -> dict[str, bytes]:
+    """All files of an output that must not depend on how it was made."""
+    files = [path for path in sorted(output.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(output)): path.read_bytes() for path in files if path.relative_to(output).parts[0] not in TIMED}
+
+
+def keys(tar: Path) -> list[str]:
+    with tarfile.open(tar) as file:
+        return list(dict.fromkeys(member.name.split(".")[0] for member in file))
+
+
+def test_every_pair_is_kept_or_rejected(pairs: Path, tmp_path: Path) -> None:
+    summary = run(pairs, tmp_path / "out", shard_size=4)
+    assert (summary.pairs_in, summary.pairs_out, summary.pairs_rejected) == (10, 8, 2)
+    assert summary.reasons == {"not_an_image": 2}
+    assert verify(tmp_path / "out") == []
+    kept = [key for shard in range(3) for key in keys(tmp_path / "out" / f"{shard:05d}.tar")]
+    lost = [key for shard in range(3) for key in pq.read_table(tmp_path / "out" / f"rejects/{shard:05d}.parquet")["key"].to_pylist()]
+    assert sorted(kept + lost) == [f"{shard:05d}{row}" for shard in range(3) for row in range(4 if shard < 2 else 2)]
+    assert json.loads((tmp_path / "out/sizes.json").read_text()) == {"00000.tar": 3, "00001.tar": 3, "00002.tar": 2}
+
+
+def test_the_sample_pairs_are_all_accounted_for(examples: Path, tmp_path: Path) -> None:
+    summary = run(examples, tmp_path / "out")
+    assert summary.pairs_in == summary.pairs_out + summary.pairs_rejected
+    assert summary.pairs_in >= 100
+    assert {"truncated", "not_an_image", "empty_image", "missing_text", "missing_image", "text_encoding"} <= set(summary.reasons)
+    assert verify(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("format", ["webdataset", "parquet"])
+@pytest.mark.parametrize("recipe", ["default", "letterbox", "naive"])
+def test_workers_do_not_change_a_byte(pairs: Path, tmp_path: Path, recipe: str, format: str) -> None:
+    run(pairs, tmp_path / "one", recipe, shard_size=3, format=format)
+    run(pairs, tmp_path / "two", recipe, shard_size=3, format=format, workers=2)
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+
+
+def test_threads_do_not_change_a_byte(pairs: Path, tmp_path: Path) -> None:
+    run(pairs, tmp_path / "one")
+    run(pairs, tmp_path / "threads", workers=4)
+    assert digest(tmp_path / "one") == digest(tmp_path / "threads")
+
+
+def test_running_again_does_nothing_twice(pairs: Path, tmp_path: Path) -> None:
+    run(pairs, tmp_path / "out", shard_size=4)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tar")}
+    summary = run(pairs, tmp_path / "out", shard_size=4)
+    assert summary.resumed == 3
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tar")} == times
+
+
+@pytest.mark.parametrize("lost", ["00001.tar", "manifest/00001.json", "rejects/00001.parquet"])
+def test_a_shard_that_is_not_whole_is_made_again(pairs: Path, tmp_path: Path, lost: str) -> None:
+    run(pairs, tmp_path / "out", shard_size=4)
+    before = digest(tmp_path / "out")
+    (tmp_path / "out" / lost).unlink()
+    summary = run(pairs, tmp_path / "out", shard_size=4)
+    assert summary.resumed == 2
+    assert digest(tmp_path / "out") == before
+
+
+def test_another_recipe_is_refused_with_the_difference(pairs: Path, tmp_path: Path) -> None:
+    run(pairs, tmp_path / "out")
+    with pytest.raises(UsageError, match="letterbox"):
+        run(pairs, tmp_path / "out", "letterbox")
+    with pytest.raises(UsageError, match="shard_size: was 10000, is 5"):
+        run(pairs, tmp_path / "out", shard_size=5)
+    assert run(pairs, tmp_path / "out", "letterbox", restart=True).resumed == 0
+    assert verify(tmp_path / "out") == []
+
+
+def test_a_changed_input_is_refused(pairs: Path, tmp_path: Path) -> None:
+    run(pairs, tmp_path / "out")
+    (pairs / "pair-000.txt").write_text("Something else altogether.")
+    with pytest.raises(UsageError, match="has changed"):
+        run(pairs, tmp_path / "out")
+
+
+def test_extend_adds_what_is_new_and_leaves_the_rest(tmp_path: Path) -> None:
+    first, second = write_pairs(tmp_path / "a", 5), write_pairs(tmp_path / "b", 4)
+    run([first], tmp_path / "out", shard_size=2)
+    before = digest(tmp_path / "out")
+    with pytest.raises(UsageError, match="--extend"):
+        run([first, second], tmp_path / "out", shard_size=2)
+    summary = run([first, second], tmp_path / "out", shard_size=2, extend=True)
+    assert (summary.pairs_in, summary.resumed, summary.shards) == (9, 3, 5)
+    after = digest(tmp_path / "out")
+    assert all(after[name] == data for name, data in before.items() if name[0] == "0" or name.startswith(("manifest/", "rejects/")))
+    run([first, second], tmp_path / "whole", shard_size=2)
+    assert digest(tmp_path / "whole") == after
+
+
+def test_a_folder_with_other_things_is_left_alone(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    for restart in (False, True):
+        with pytest.raises(UsageError, match="not empty"):
+            run(pairs, tmp_path / "mine", restart=restart)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_output_inside_input_is_refused(pairs: Path) -> None:
+    with pytest.raises(UsageError, match="inside the input"):
+        run(pairs, pairs / "out")
+
+
+def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "pairs", 6, bad=(0, 1, 2, 3))
+    with pytest.raises(TooManyRejects, match=r"4 of 6 pairs failed, most in `decode` \(not_an_image 4\)"):
+        run(folder, tmp_path / "out")
+    assert run(folder, tmp_path / "out", max_reject=0.7).pairs_out == 2
+
+
+def test_filters_never_count_as_failures(pairs: Path, tmp_path: Path) -> None:
+    recipe = Recipe.from_yaml("steps: [decode, {min_side: {side: 5000}}, encode]")
+    summary = run(pairs, tmp_path / "out", recipe)
+    assert summary.pairs_out == 0
+    assert keys(tmp_path / "out" / "00000.tar") == []
+
+
+def test_a_second_run_on_the_same_output_waits_outside(pairs: Path, tmp_path: Path) -> None:
+    from pairloom.output import locked
+
+    with locked(tmp_path / "out"), pytest.raises(UsageError, match="another run"):
+        run(pairs, tmp_path / "out")
+
+
+def test_a_bug_in_one_shard_leaves_the_others_done(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pairloom.steps.image import Contain
+
+    real = Contain.__call__
+
+    def breaks(self: Contain, batch):  # type: ignore[no-untyped-def]
+        if "000010" in batch["key"]:
+            raise ZeroDivisionError("a bug")
+        return real(self, batch)
+
+    monkeypatch.setattr(Contain, "__call__", breaks)
+    with pytest.raises(RunError, match="shard 1: ZeroDivisionError"):
+        run(pairs, tmp_path / "out", shard_size=4)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.tar")) == ["00000.tar", "00002.tar"]
+    monkeypatch.undo()
+    assert run(pairs, tmp_path / "out", shard_size=4).resumed == 2
+    assert verify(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
+    tmp_path: Path, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "pairs", 120)
+    run("pairs", "whole", shard_size=10)
+    command = [sys.executable, "-m", "pairloom", "run", "pairs", "out", "--shard-size", "10", "--workers", "2"]
+    for delay in (0.6, 1.2, 1.6, 2.0):
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
+        time.sleep(delay)
+        os.killpg(process.pid, how) if how == signal.SIGINT else process.kill()
+        _, said = process.communicate()
+        if how == signal.SIGINT and process.returncode not in (0, -2):
+            assert process.returncode == 130, said
+            assert b"Traceback" not in said
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert digest(tmp_path / "whole") == digest(tmp_path / "out")
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_shard(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "pairs", 40)
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "from pairloom.cli import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code, "run", str(folder), str(tmp_path / "out"), "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "stayed undone" in done.stderr and "Traceback" not in done.stderr
+    assert not list((tmp_path / "out").glob("*.tar")) and not list((tmp_path / "out").rglob("*.part-*"))
+    assert run(folder, tmp_path / "out").pairs_out == 40
+
+
+def test_a_damaged_output_is_found_out(pairs: Path, tmp_path: Path) -> None:
+    run(pairs, tmp_path / "out", shard_size=5)
+    tar = tmp_path / "out" / "00001.tar"
+    data = bytearray(tar.read_bytes())
+    data[2000] ^= 1
+    tar.write_bytes(data)
+    assert any("00001.tar" in fault for fault in verify(tmp_path / "out"))
+    shutil.rmtree(tmp_path / "out" / "rejects")
+    assert any("rejects/00000.parquet is missing" in fault for fault in verify(tmp_path / "out"))
