@@ -6,6 +6,7 @@ import functools
 import gzip
 import json
 import unicodedata
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,6 +21,7 @@ Its ids are those of open_clip's `SimpleTokenizer`, short of the mending of brok
 SPECIALS = 2
 """The begin and end marks that a text encoder adds. The tokenizers here leave them out; who counts tokens adds them."""
 
+_BLOCK = 100_000
 _JOINERS = frozenset("\u200d\ufe0e\ufe0f\u20e3")
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 
@@ -49,22 +51,39 @@ def encode(name: str, text: str) -> Encoding:
 
 
 def count(name: str, text: str) -> int:
-    """How many tokens a text has, without special ones."""
-    return len(encode(name, text).ids)
+    """How many tokens a text has, without special ones.
+
+    A text over 100,000 characters is read in blocks cut between words, to bound memory: an encoding takes hundreds of bytes
+    a token. A block that has to be cut inside a word may add a token.
+    """
+    return sum(len(encode(name, text[start:end])) for start, end in _blocks(text, 0))
+
+
+def measure(name: str, text: str, budget: int) -> tuple[Encoding, int]:
+    """The tokens of a text, or of so much of its head that there are more than `budget`, and how many the whole has."""
+    size = _BLOCK
+    while True:
+        end = next((end for _, end in _blocks(text, 0, size)), 0)
+        encoding = encode(name, text[:end])
+        if end == len(text) or len(encoding) > budget:
+            break
+        size *= 2
+    return encoding, len(encoding) + sum(len(encode(name, text[start:stop])) for start, stop in _blocks(text, end))
 
 
 def longest_prefix(name: str, text: str, budget: int, encoding: Encoding | None = None) -> int:
     """Where to cut a text so that what stands before has at most `budget` tokens, read on its own.
 
-    Never cuts inside a visible character (an emoji family, a letter with its marks), and cuts between words if a space lies in
-    the last half of what fits. `encoding` saves reading the text again. Gives 0 if not even one character fits.
+    Cuts inside a visible character (an emoji family, a letter with its marks) only if that one alone is over the budget, and
+    cuts between words if a space lies in the last half of what fits. `encoding` saves reading the text again; it may be that
+    of a head with more than `budget` tokens. Gives 0 if not even one code point fits.
     """
-    encoding = encoding or encode(name, text)
-    if len(encoding.ids) <= budget:
+    encoding = encoding or measure(name, text, budget)[0]
+    if len(encoding) <= budget:
         return len(text)
     end = int(encoding.offsets[budget][0])
     while end > 0:
-        end = _between_characters(text, end)
+        end = between_characters(text, end) or end
         if not text[end : end + 1].isspace():
             space = next((place for place in range(end, end // 2, -1) if text[place - 1].isspace()), 0)
             end = space or end
@@ -75,11 +94,23 @@ def longest_prefix(name: str, text: str, budget: int, encoding: Encoding | None 
     return end
 
 
-def _between_characters(text: str, end: int) -> int:
+def between_characters(text: str, end: int) -> int:
     """The last place at or before `end` that doesn't split a visible character, an approximation of UAX #29."""
     while 0 < end < len(text) and _joined(text, end):
         end -= 1
     return end
+
+
+def _blocks(text: str, start: int, size: int = _BLOCK) -> Iterator[tuple[int, int]]:
+    """Cut the text from `start` on into blocks of about `size` characters, between words if there is white space."""
+    while start < len(text):
+        end = start + size
+        if end < len(text):
+            tail = text[end - size // 16 : end]
+            space = next((place for place in range(len(tail), 0, -1) if tail[place - 1].isspace()), 0)
+            end = end - len(tail) + space if space else end
+        yield start, min(end, len(text))
+        start = end
 
 
 def _joined(text: str, place: int) -> bool:

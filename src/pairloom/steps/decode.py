@@ -8,6 +8,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Annotated, ClassVar
@@ -106,7 +107,7 @@ class Decode(Step):
         except MemoryError:
             raise Reject("out_of_memory", f"{image.format} of {image.width}x{image.height}") from None
         except _FAULTS as fault:
-            cut = isinstance(fault, EOFError) or any(word in str(fault).lower() for word in _CUT)
+            cut = isinstance(fault, EOFError) or _lacks_end(data) or any(word in str(fault).lower() for word in _CUT)
             raise Reject("truncated" if cut else "undecodable", f"{image.format}: {fault}") from None
 
     def __call__(self, batch: Batch) -> Batch:
@@ -222,10 +223,13 @@ def _unopened(data: bytes) -> Reject:
     webp = start[:4] == b"RIFF" and start[8:12] in (b"WEBP", b"")
     if not (webp or start[4:8] == b"ftyp" or start.startswith(_OURS)):
         return Reject("not_an_image", f"the file begins with {start!r}")
-    cut = any(start.startswith(magic) and end not in data for magic, end in _ENDS.items())
     length = int.from_bytes(start[4:8], "big" if start[:2] == b"MM" else "little")  # WebP: of all; TIFF: where its index is
-    cut = cut or ((webp or start[:2] in (b"II", b"MM")) and length >= len(data) - 8)
+    cut = _lacks_end(data) or ((webp or start[:2] in (b"II", b"MM")) and length >= len(data) - 8)
     return Reject("truncated" if cut else "undecodable", f"the header is damaged or cut off, the file begins with {start!r}")
+
+
+def _lacks_end(data: bytes) -> bool:
+    return any(data.startswith(magic) and end not in data for magic, end in _ENDS.items())
 
 
 def _orientation(image: Image.Image) -> int:
@@ -245,9 +249,9 @@ def _turn(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def _is_common(data: bytes, size: tuple[int, int]) -> bool:
-    """Whether simplejpeg knows the file's subsampling, and sees the size in its header that Pillow saw."""
+    """Whether simplejpeg takes the file's header without a complaint and sees the size in it that Pillow saw."""
     try:
-        return bool(simplejpeg.decode_jpeg_header(data, strict=False)[:2] == size[::-1])
+        return bool(simplejpeg.decode_jpeg_header(data)[:2] == size[::-1])
     except (ValueError, LookupError):
         return False
 
@@ -260,11 +264,13 @@ def _jpeg(data: bytes, size: tuple[int, int], shrink: int, lenient: bool) -> Pix
         return decode(data, strict=not lenient)
     except ValueError as fault:
         said = str(fault)
-    benign = any(words in said for words in _BENIGN)
-    if not benign and "Premature end of JPEG" not in said:
-        raise ValueError(said)
-    # Perhaps only the end marker is missing: with one put there, a file that lacks more is still refused.
-    return decode(data + b"\xff\xd9", strict=not benign)
+    if any(words in said for words in _BENIGN):
+        return decode(data, strict=False)
+    if "Premature end" in said and data.count(b"\xff\xda") == 1 and b"\xff\xc2" not in data:
+        # Of a file with one scan only the end marker may be missing: with one put there, it is still refused if more is.
+        with suppress(ValueError):
+            return decode(data + b"\xff\xd9", strict=True)
+    raise ValueError(said)
 
 
 def _eight_bits(image: Image.Image, scale: float) -> Image.Image:
@@ -311,9 +317,9 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         if source.profile.xcolor_space.strip() != {"L": "GRAY"}.get(mode, mode):
             return None
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
-        levels = np.arange(0, 256, 15, dtype=np.uint8)
-        colours = Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), -1).reshape(17, -1, 3)).convert(mode)
-        change = np.abs(np.asarray(transform.apply(colours)).astype(int) - np.asarray(colours.convert("RGB")))
     except _FAULTS:
         return None
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
+    colours = Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), -1).reshape(18, -1, 3)).convert(mode)
+    change = np.abs(np.asarray(transform.apply(colours)).astype(int) - np.asarray(colours.convert("RGB")))
     return transform if change.max() > 2 else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 import pyarrow as pa
@@ -9,51 +11,211 @@ import sentencex
 from pydantic import Field
 
 from pairloom.batch import SEGMENTS, Batch
+from pairloom.errors import UsageError
 from pairloom.step import Step, lift, step
-from pairloom.tokenizer import SPECIALS, longest_prefix
+from pairloom.tokenizer import BUNDLED, SPECIALS, between_characters, count, encode, load_tokenizer
 
 Span = tuple[int, int]
+"""Where a piece of text starts and ends, in code points."""
+
 Budget = Annotated[int, Field(ge=16)]
+"""Tokens with the two marks. CLIP needs up to 9 for one code point: fewer than 16 could leave nothing to keep."""
+
+CJK = "\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+"""Han and kana, whose scripts put no space between words; for use inside a character class."""
+
+_WINDOW = 1000  # sentencex takes quadratic time in Chinese, and linear time in windows of this size
+_MARGIN = 100
+_FRAGMENT = 2
+_SCRIPTS = (
+    ("ja", re.compile("[\u3041-\u30ff]")),  # before Han, which Japanese uses too
+    ("zh", re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")),
+    ("ko", re.compile("[\uac00-\ud7af]")),
+    ("hi", re.compile("[\u0900-\u097f]")),
+    ("ar", re.compile("[\u0600-\u06ff]")),
+    ("ru", re.compile("[\u0400-\u04ff]")),
+    ("el", re.compile("[\u0370-\u03ff]")),
+    ("hy", re.compile("[\u0530-\u058f]")),
+    ("th", re.compile("[\u0e00-\u0e7f]")),
+    ("my", re.compile("[\u1000-\u109f]")),
+    ("am", re.compile("[\u1200-\u137f]")),
+)
+_CJK = re.compile(f"[{CJK}]")
+_FULL_STOP = re.compile(f"[。！？｡]+(?=[^\\W{CJK}])")  # sentencex sees no boundary before a Latin letter here
+_NOT_AN_END = re.compile("[」』](?=と)|\\b(?:Dr|Mr|Mrs|Ms|Prof|St|No|vs)\\.\\s*(?=\\w)")
+_CLAUSE = re.compile("[,;:.!?][\"'”’)\\]]*(?=\\s)|[，、；：。！？…—]+[”’」』）》]*")
+_BREAK = re.compile(f"(?<=\\s)(?=\\S)|(?=\\s)|(?<=[{CJK}])(?=\\w)|(?<=\\w)(?=[{CJK}])|(?<=[-/])(?=\\w)")
 
 
 @step("segment")
 class Segment(Step):
-    """Add `segments`: the sentences of every caption."""
+    """Add `segments`: the sentences of every caption, as character offsets into it.
+
+    A sentence of more than `max_tokens` (begin and end marks included) is cut into windows that share about `overlap` of
+    their tokens; each fits when read alone. A fragment of one or two words goes with its neighbour. `language` (ISO 639-1)
+    names the rules of sentence ends; None goes by the script.
+    """
 
     max_tokens: Budget = 77
     tokenizer: str = "clip"
     overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
-    language: str | None = None
+    language: Annotated[str, Field(pattern="^[a-z]{2,3}$")] | None = None
 
     reads: ClassVar[tuple[str, ...]] = ("texts",)
     adds: ClassVar[dict[str, pa.DataType]] = {"segments": SEGMENTS}
 
+    def problems(self, columns: set[str]) -> list[str]:
+        """What a recipe gets wrong that the fields alone don't show."""
+        return tokenizer_problems(self.tokenizer)
+
     def spans(self, text: str) -> list[Span]:
         """Where the segments of one text start and end, in characters."""
-        found = []
-        for start, end in sentences(text, self.language):
-            while start < end:
-                size = longest_prefix(self.tokenizer, text[start:end], self.max_tokens - SPECIALS) or 1
-                found.append((start, start + size))
-                start += size
-        return found
+        return [span for sentence in sentences(text, self.language) for span in self._windows(text, *sentence)]
 
     def __call__(self, batch: Batch) -> Batch:
         cells, rejects = lift(self._cells, batch["texts"])
         return batch.with_columns(self.adds, segments=cells).with_rejects(rejects)
 
-    def _cells(self, texts: list[str]) -> list[dict[str, int]]:
-        spans = [(caption, span) for caption, text in enumerate(texts) for span in self.spans(text)]
+    def _cells(self, texts: list[str | None]) -> list[dict[str, int]]:
+        spans = [(caption, span) for caption, text in enumerate(texts) for span in self.spans(text or "")]
         return [{"caption": caption, "start": start, "end": end} for caption, (start, end) in spans]
+
+    def _windows(self, text: str, start: int, stop: int) -> Iterator[Span]:
+        """The sentence from `start` to `stop` if it fits, else windows over it."""
+        budget = self.max_tokens - SPECIALS
+        if self.tokenizer in BUNDLED and stop - start <= budget and text[start:stop].isascii():
+            yield start, stop  # CLIP never makes two tokens of one ASCII character
+            return
+        reach = budget if text[start] >= "\u2e80" else 4 * budget
+        while True:
+            cut, again = self._window(text[start : min(stop, start + reach)], start + reach >= stop)
+            if not cut:
+                reach *= 2
+                continue
+            yield start, start + cut
+            if start + cut == stop:
+                return
+            # A little more than the last window, so that the next one most likely takes a single reading.
+            start, reach = start + again, cut + cut // 4 + 16
+            start += len(text[start : start + reach]) - len(text[start : start + reach].lstrip())
+
+    def _window(self, piece: str, last: bool) -> tuple[int, int]:
+        """How much of `piece` makes a window and where in it the next one starts; (0, 0) if `piece` is too short to tell."""
+        budget = self.max_tokens - SPECIALS
+        encoding = encode(self.tokenizer, piece)
+        if len(encoding) <= budget:
+            return (len(piece), len(piece)) if last else (0, 0)
+        offsets = encoding.offsets
+        room = max(1, int(offsets[budget][0]))
+        while True:
+            end = _cut(piece, room)
+            cut = len(piece[:end].rstrip()) or end
+            if cut == 1 or count(self.tokenizer, piece[:cut]) <= budget:  # cut inside a word, it may be spelt in more tokens
+                break
+            room = cut - 1
+        if not self.overlap:
+            return cut, end
+        inside = sum(1 for first, _ in offsets[: budget + 1] if first < cut)
+        return cut, _again(piece, int(offsets[int(inside * (1 - self.overlap))][0]), cut)
 
 
 def sentences(text: str, language: str | None = None) -> list[Span]:
-    """Where the sentences of a text start and end."""
-    found, start = [], 0
-    for piece in sentencex.segment(language or "en", text):
-        body = piece.strip()
+    """Where the sentences of a text start and end, without white space around them; short fragments go with a neighbour."""
+    pieces = []
+    edges = [*_boundaries(text, language), len(text)]
+    for start, end in zip([0, *edges], edges, strict=False):
+        body = text[start:end].strip()
         if body:
-            begin = start + piece.index(body)
-            found.append((begin, begin + len(body)))
-        start += len(piece)
-    return found
+            first = start + text[start:end].index(body[0])
+            pieces.append((first, first + len(body)))
+    return _joined_fragments(text, pieces)
+
+
+def tokenizer_problems(name: str) -> list[str]:
+    """What keeps a tokenizer from being used, if anything; for the check of recipes."""
+    try:
+        if name not in BUNDLED:
+            load_tokenizer(name)
+    except UsageError as fault:
+        return [str(fault)]
+    return []
+
+
+def _boundaries(text: str, language: str | None) -> Iterator[int]:
+    """Places where a sentence ends and the next starts, in order, found window by window."""
+    start = 0
+    while start < len(text):
+        window = text[start : start + _WINDOW]
+        last = start + len(window) == len(text)
+        ends = _ends(window, language or _language(window))
+        if not last:  # what stands near the edge may look different with what follows in view
+            ends = [end for end in ends if end <= len(window) - _MARGIN] or ends
+        yield from (start + end for end in ends)
+        if last:
+            return
+        start += ends[-1] if ends else len(window) - _MARGIN
+
+
+def _ends(text: str, language: str) -> list[int]:
+    ends, place = set(), 0
+    for piece in sentencex.segment(language, text):
+        place += len(piece)
+        ends.add(place)
+    if _CJK.search(text):
+        ends |= {match.end() for match in _FULL_STOP.finditer(text)}
+        ends -= {match.end() for match in _NOT_AN_END.finditer(text)}
+    return sorted(ends - {len(text)})
+
+
+def _language(text: str) -> str:
+    """A language whose sentence ends are those of the script that takes up the largest part of the text."""
+    if text.isascii():
+        return "en"
+    counts = {name: len(script.findall(text)) for name, script in _SCRIPTS}
+    if counts["ja"] * 20 > counts["zh"]:
+        counts["ja"] += counts.pop("zh")
+    name = max(counts, key=lambda name: counts[name])
+    # A Han character says about as much as three letters.
+    return name if counts[name] * 3 > sum(map(str.isalpha, text)) - counts[name] else "en"
+
+
+def _joined_fragments(text: str, pieces: list[Span]) -> list[Span]:
+    """Let a fragment join what stands before it, unless that has taken one already; the first joins what follows."""
+    spans: list[Span] = []
+    size, full = 0, False
+    for start, end in pieces:
+        words = _words(text[start:end])
+        if spans and (size <= _FRAGMENT or (words <= _FRAGMENT and not full)):
+            spans[-1], full, size = (spans[-1][0], end), True, size + words
+        else:
+            spans, full, size = [*spans, (start, end)] if not spans else spans, False, words
+            if spans[-1] != (start, end):
+                spans.append((start, end))
+    if len(spans) > 1 and size <= _FRAGMENT:
+        spans[-2:] = [(spans[-2][0], spans[-1][1])]
+    return spans
+
+
+def _words(text: str) -> int:
+    """How many words a short text has; a Han or kana character counts as one."""
+    if len(text) > 64:
+        return _FRAGMENT + 1
+    words = [word for word in _CJK.sub(" ", text).split() if any(map(str.isalnum, word))]
+    return len(words) + len(_CJK.findall(text))
+
+
+def _cut(piece: str, room: int) -> int:
+    """The best place at or before `room` to end a window: after a clause, between words, between visible characters."""
+    clause = [match.end() for match in _CLAUSE.finditer(piece, room * 2 // 3, room)]
+    breaks = [match.start() for match in _BREAK.finditer(piece, room // 2, room + 1) if match.start() <= room]
+    if clause and clause[-1] > 0:
+        return clause[-1]
+    whole = next((place for place in reversed(breaks) if place and between_characters(piece, place) == place), 0)
+    return whole or between_characters(piece, room) or room
+
+
+def _again(piece: str, place: int, cut: int) -> int:
+    """Where the next window starts: at the first word from `place` on that this window, of length `cut`, has as well."""
+    breaks = (match.start() for match in _BREAK.finditer(piece, max(place, 1), cut))
+    whole = (at for at in breaks if at < cut and between_characters(piece, at) == at and not piece[at].isspace())
+    return next(whole, 0) or between_characters(piece, min(place, cut)) or cut

@@ -24,13 +24,15 @@ class Part:
         self._file: BinaryIO = self.private.open("wb")
         self._sha256 = hashlib.sha256()
         self.size = 0
+        self._abandoned = False
 
     def write(self, data: Any) -> int:
         """Append bytes."""
-        self._file.write(data)
-        self._sha256.update(data)
         view = memoryview(data)
-        self.size += view.nbytes
+        if not self._abandoned:  # a Parquet writer that dies writes its footer, wherever it stands
+            self._file.write(data)
+            self._sha256.update(data)
+            self.size += view.nbytes
         return view.nbytes
 
     def tell(self) -> int:
@@ -39,7 +41,8 @@ class Part:
 
     def flush(self) -> None:
         """Hand what is buffered to the system."""
-        self._file.flush()
+        if not self._abandoned:
+            self._file.flush()
 
     def close(self) -> None:
         """Make the bytes durable: a file that a manifest names must survive a power cut."""
@@ -50,6 +53,7 @@ class Part:
 
     def abandon(self) -> None:
         """Close without caring whether the last bytes arrive: the disk may be full."""
+        self._abandoned = True
         with contextlib.suppress(OSError):
             self._file.close()
         self.private.unlink(missing_ok=True)
@@ -57,7 +61,7 @@ class Part:
     @property
     def closed(self) -> bool:
         """Whether nothing more can be written."""
-        return self._file.closed
+        return self._file.closed and not self._abandoned
 
     def readable(self) -> bool:
         return False
