@@ -18,7 +18,7 @@ from pairloom.errors import RunError, UsageError
 from pairloom.readers.model import Plan
 from pairloom.recipe import Recipe, versions
 from pairloom.stats import Stats
-from pairloom.writers.parts import remove_leftovers, write_json, write_whole
+from pairloom.writers.parts import PRIVATE, remove_leftovers, write_json, write_whole
 from pairloom.writers.shard import data_name, manifest_name
 
 PLAN = "plan.json"
@@ -56,21 +56,18 @@ class Output:
         Raises:
             UsageError: if it belongs to something else; the message says what differs and what can be done.
         """
-        if restart:
-            self._clear()
         known = read_plan(self.path)
-        if known is None:
-            others = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
-            if others and not restart:
-                raise UsageError(
-                    f"{self.path} is not empty and holds no Pairloom run ({sorted(others)[0]} …); choose a new folder"
-                )
-        else:
+        others = sorted(entry.name for entry in self.path.iterdir() if entry.name != ".lock" and PRIVATE not in entry.name)
+        if known is None and others:
+            raise UsageError(f"{self.path} is not empty and holds no Pairloom run ({others[0]} …); choose a new folder")
+        if known is not None and restart:
+            self._clear()
+        elif known is not None:
             self._compare(known, extend)
         for root in {self.path, self.root}:
             remove_leftovers(root)
+        write_json(self.path / PLAN, self._said())  # first of all: it makes the folder ours
         write_whole(self.path / "recipe.yaml", self.recipe.to_yaml().encode())
-        write_json(self.path / PLAN, self._said())
 
     def done(self) -> dict[int, Stats]:
         """The committed shards below `root`, by number."""
@@ -96,8 +93,6 @@ class Output:
             )
 
     def _clear(self) -> None:
-        if read_plan(self.path) is None:
-            return
         for pattern in _OWNED_FILES:
             for file in self.path.glob(pattern):
                 file.unlink()

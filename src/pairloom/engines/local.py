@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +47,8 @@ def _spread(job: Job, shards: Sequence[Shard], processes: int, hear: Hear) -> It
     told, stop = context.Queue(), context.Event()
     pool = ProcessPoolExecutor(processes, context, _begin, (told, stop))
     try:
-        waiting: set[Future[Outcome]] = {pool.submit(_work, job, shard) for shard in shards}
+        with _no_interrupt():
+            waiting: set[Future[Outcome]] = {pool.submit(_work, job, shard) for shard in shards}
         while waiting:
             done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
             _pass_on(told, hear)
@@ -57,6 +59,16 @@ def _spread(job: Job, shards: Sequence[Shard], processes: int, hear: Hear) -> It
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Processes that start in here never see Ctrl-C, which reaches the whole group: the parent alone decides."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _pass_on(told: Any, hear: Hear) -> None:
@@ -75,7 +87,6 @@ _stop: Any = None
 def _begin(told: Any, stop: Any) -> None:
     global _told, _stop
     _told, _stop = told, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent alone decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

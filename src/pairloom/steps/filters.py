@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
@@ -9,13 +10,16 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from pairloom.batch import Batch
 from pairloom.step import Filter, step
+from pairloom.steps.segment import CJK
+
+_CJK = re.compile(f"[{CJK}]")
 
 Count = Annotated[int, Field(ge=0)]
 
 
 @step("min_side")
 class MinSide(Filter):
-    """Drop images whose original shorter side is under `side` pixels; 28 is the floor of common vision towers, web sets use 200."""
+    """Drop images whose original shorter side is under `side` pixels; vision towers need 28, web collections ask for 200."""
 
     side: Annotated[int, Field(gt=0)] = 28
 
@@ -73,7 +77,7 @@ class TextLength(Filter):
             return False
         if not self.min_words and self.max_words is None:
             return True
-        return _within(count_words(text), self.min_words, self.max_words)
+        return _within(_words(text), self.min_words, self.max_words)
 
 
 @step("language")
@@ -126,5 +130,5 @@ def _within(value: Any, least: float | None, most: float | None) -> bool:
     return value is not None and (least is None or value >= least) and (most is None or value <= most) and value == value
 
 
-def count_words(text: str) -> int:
-    return len(text.split())
+def _words(text: str) -> int:
+    return len(_CJK.sub(" ", text).split()) + len(_CJK.findall(text))

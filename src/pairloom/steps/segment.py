@@ -40,6 +40,7 @@ _SCRIPTS = (
     ("my", re.compile("[\u1000-\u109f]")),
     ("am", re.compile("[\u1200-\u137f]")),
 )
+_INK = re.compile(r"\S")
 _CJK = re.compile(f"[{CJK}]")
 _FULL_STOP = re.compile(f"[。！？｡]+(?=[^\\W{CJK}])")  # sentencex sees no boundary before a Latin letter here
 _NOT_AN_END = re.compile("[」』](?=と)|\\b(?:Dr|Mr|Mrs|Ms|Prof|St|No|vs)\\.\\s*(?=\\w)")
@@ -96,8 +97,7 @@ class Segment(Step):
             if start + cut == stop:
                 return
             # A little more than the last window, so that the next one most likely takes a single reading.
-            start, reach = start + again, cut + cut // 4 + 16
-            start += len(text[start : start + reach]) - len(text[start : start + reach].lstrip())
+            start, reach = _next_letter(text, start + again), cut + cut // 4 + 16
 
     def _window(self, piece: str, last: bool) -> tuple[int, int]:
         """How much of `piece` makes a window and where in it the next one starts; (0, 0) if `piece` is too short to tell."""
@@ -186,14 +186,19 @@ def _joined_fragments(text: str, pieces: list[Span]) -> list[Span]:
     for start, end in pieces:
         words = _words(text[start:end])
         if spans and (size <= _FRAGMENT or (words <= _FRAGMENT and not full)):
-            spans[-1], full, size = (spans[-1][0], end), True, size + words
+            spans[-1] = (spans[-1][0], end)
+            size, full = size + words, True
         else:
-            spans, full, size = [*spans, (start, end)] if not spans else spans, False, words
-            if spans[-1] != (start, end):
-                spans.append((start, end))
+            spans.append((start, end))
+            size, full = words, False
     if len(spans) > 1 and size <= _FRAGMENT:
         spans[-2:] = [(spans[-2][0], spans[-1][1])]
     return spans
+
+
+def _next_letter(text: str, place: int) -> int:
+    found = _INK.search(text, place)
+    return found.start() if found else len(text)
 
 
 def _words(text: str) -> int:
@@ -206,16 +211,18 @@ def _words(text: str) -> int:
 
 def _cut(piece: str, room: int) -> int:
     """The best place at or before `room` to end a window: after a clause, between words, between visible characters."""
-    clause = [match.end() for match in _CLAUSE.finditer(piece, room * 2 // 3, room)]
-    breaks = [match.start() for match in _BREAK.finditer(piece, room // 2, room + 1) if match.start() <= room]
-    if clause and clause[-1] > 0:
-        return clause[-1]
-    whole = next((place for place in reversed(breaks) if place and between_characters(piece, place) == place), 0)
-    return whole or between_characters(piece, room) or room
+    clauses = [match.end() for match in _CLAUSE.finditer(piece, room * 2 // 3, room + 1)]
+    breaks = [match.start() for match in _BREAK.finditer(piece, room // 2, room + 1)]
+    for place in clauses[::-1] + breaks[::-1]:
+        if 0 < place <= room and between_characters(piece, place) == place:
+            return place
+    return between_characters(piece, room) or room
 
 
 def _again(piece: str, place: int, cut: int) -> int:
     """Where the next window starts: at the first word from `place` on that this window, of length `cut`, has as well."""
-    breaks = (match.start() for match in _BREAK.finditer(piece, max(place, 1), cut))
-    whole = (at for at in breaks if at < cut and between_characters(piece, at) == at and not piece[at].isspace())
-    return next(whole, 0) or between_characters(piece, min(place, cut)) or cut
+    for match in _BREAK.finditer(piece, max(place, 1), cut):
+        start = match.start()
+        if start < cut and not piece[start].isspace() and between_characters(piece, start) == start:
+            return start
+    return between_characters(piece, min(place, cut)) or cut

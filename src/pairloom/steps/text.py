@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import ftfy
 import pyarrow as pa
 from pydantic import Field
+from tokenizers import Encoding
 
 from pairloom.batch import Batch
 from pairloom.errors import Reject
 from pairloom.step import Step, TextStep, lift, step
-from pairloom.steps.segment import Budget, Span, sentences
-from pairloom.tokenizer import SPECIALS, count, load_tokenizer, longest_prefix
+from pairloom.steps.segment import Budget, Span, sentences, tokenizer_problems
+from pairloom.tokenizer import SPECIALS, count, load_tokenizer, longest_prefix, measure
 
 _MEND = ftfy.TextFixerConfig(
     unescape_html=True,
@@ -29,11 +31,45 @@ _MEND = ftfy.TextFixerConfig(
     normalization=None,
     explain=False,
 )
-_NESTED = re.compile(r"&(?:amp;|#0*38;|#[xX]0*26;)+")
-_REMOVED = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff\u200b]+")
-_SPACES = re.compile(r"\s+")
+_AMPERSANDS = re.compile(r"&(?:(?:amp|AMP|#0*38|#[xX]0*26);)+")  # at once: ftfy takes one round for each level
+_REMOVED = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff\u200b]+")  # the other controls are white space
+_PLAIN = re.compile(r"(?:[!-%'-~]++ )*+[!-%'-~]++")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
-_PLAIN = re.compile(r"(?:[!-%'-~]+ )*[!-%'-~]+")
+_BIDI_ENDS = "\u202c\u2069"
+_BIDI_DEPTH = 125  # what Unicode allows; looking no deeper keeps hostile text linear
+_ROUNDS = 8
+_LOOKAHEAD = 1000
+
+_HEAD = 2000  # characters that tell a language as well as all of them
+_FEWEST = 3
+_DENSE = ("CJK", "KANA", "HANGUL")  # a character of these says about as much as three letters
+_LANGUAGES = {
+    "CJK": "zh",
+    "KANA": "ja",
+    "HANGUL": "ko",
+    "CYRILLIC": "be bg kk ky mk mn ru sr tg tt ba uk",
+    "ARABIC": "ar fa ps ug ur",
+    "DEVANAGARI": "hi mr ne sa",
+    "BENGALI": "as bn",
+    "GREEK": "el",
+    "HEBREW": "he",
+    "ARMENIAN": "hy",
+    "GEORGIAN": "ka",
+    "THAI": "th",
+    "LAO": "lo",
+    "KHMER": "km",
+    "MYANMAR": "my",
+    "TAMIL": "ta",
+    "TELUGU": "te",
+    "KANNADA": "kn",
+    "MALAYALAM": "ml",
+    "GUJARATI": "gu",
+    "GURMUKHI": "pa",
+    "ORIYA": "or",
+    "SINHALA": "si",
+    "ETHIOPIC": "am",
+    "TIBETAN": "bo",
+}
 
 
 @step("clean")
@@ -55,9 +91,9 @@ class Clean(TextStep):
 
     def text(self, text: str) -> str:
         """One clean caption."""
-        for _ in range(8):  # what one round mends can show the next layer; nesting deeper than this is no accident
-            before, text = text, _round(text)
-            if text == before:
+        for _ in range(_ROUNDS):  # what one round mends can show the next layer; nesting deeper than this is no accident
+            before = text
+            if not text or _PLAIN.fullmatch(text) or (text := _round(text)) == before:
                 break
         return text
 
@@ -80,17 +116,29 @@ class Clean(TextStep):
 
 @step("detect_language")
 class DetectLanguage(Step):
-    """Name the language of the first caption."""
+    """Add the `language` of the first caption, as ISO 639-1 or "und" if that can't be told, and `language_score`, 0 to 1.
+
+    The script that takes up most of the text decides first: Han without kana is Chinese, with kana Japanese, and so on; among
+    the languages of one script a classifier chooses. The score is the share of that script times the classifier's
+    probability, which is low for texts of a few words.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ("text",)
     adds: ClassVar[dict[str, pa.DataType]] = {"language": pa.string(), "language_score": pa.float32()}
 
     def text(self, text: str) -> tuple[str, float]:
-        """The language of one text and how sure that is, from 0 to 1."""
-        return "und", 0.0
+        """The language of one text and its score."""
+        head = text[:_HEAD]
+        script, share = _main_script(head)
+        languages = _languages().get(script, ())
+        if len(languages) < 2:
+            return (languages[0], share) if languages else ("und", 0.0)
+        ranked = [(name, float(chance)) for name, chance in _identifier().rank(head) if name in languages]
+        name, chance = max(ranked, key=lambda pair: pair[1])
+        return name, share * chance / (sum(chance for _, chance in ranked) or 1.0)
 
     def __call__(self, batch: Batch) -> Batch:
-        found = [self.text(text) for text in batch["text"]]
+        found = [self.text(text or "") for text in batch["text"]]
         return batch.with_columns(self.adds, language=[name for name, _ in found], language_score=[score for _, score in found])
 
 
@@ -103,18 +151,31 @@ class Tokenize(Step):
     reads: ClassVar[tuple[str, ...]] = ("text",)
     adds: ClassVar[dict[str, pa.DataType]] = {"tokens": pa.list_(pa.int32())}
 
+    def problems(self, columns: set[str]) -> list[str]:
+        """What a recipe gets wrong that the fields alone don't show."""
+        return tokenizer_problems(self.tokenizer)
+
     def text(self, text: str) -> list[int]:
-        """The token ids of one text."""
+        """The token ids of one text. Raises `UsageError` if there is no such tokenizer."""
         return list(load_tokenizer(self.tokenizer).encode(text).ids)
 
     def __call__(self, batch: Batch) -> Batch:
-        tokens, rejects = lift(self.text, batch["text"])
+        tokens, rejects = lift(self.text, [text or "" for text in batch["text"]])
         return batch.with_columns(self.adds, tokens=tokens).with_rejects(rejects)
 
 
 @step("truncate")
 class Truncate(Step):
-    """Write `caption`: as much of the first text as a model reads."""
+    """Write `caption`, the part of the first text that a model is to read; `text` stays whole.
+
+    * `by: sentences`: as many whole sentences from the start as fit into `max_tokens` (begin and end marks included). They
+      are those of `segments` if `segment` ran before, else found in the same way. A first sentence that is too long
+      itself gives as much of it as fits.
+    * `by: tokens`: as much as fits, cut between words or else between characters.
+    * `by: characters`: the naive way, the first `max_characters` whatever they hold; nothing sees to the token budget.
+
+    `tokens_kept` and `tokens_lost` count without the two marks; what was kept is counted as read on its own.
+    """
 
     by: Literal["sentences", "tokens", "characters"] = "sentences"
     max_tokens: Budget = 77
@@ -124,32 +185,112 @@ class Truncate(Step):
     reads: ClassVar[tuple[str, ...]] = ("text",)
     adds: ClassVar[dict[str, pa.DataType]] = {"caption": pa.string(), "tokens_kept": pa.int32(), "tokens_lost": pa.int32()}
 
+    def problems(self, columns: set[str]) -> list[str]:
+        """What a recipe gets wrong that the fields alone don't show."""
+        return tokenizer_problems(self.tokenizer)
+
     def text(self, text: str) -> str:
         """The caption of one text."""
-        return text[: self._end(text, None)]
-
-    def _end(self, text: str, spans: Sequence[Span] | None) -> int:
-        if self.by == "characters":
-            return self.max_characters
-        budget = self.max_tokens - SPECIALS
-        if self.by == "tokens" or count(self.tokenizer, text) <= budget:
-            return longest_prefix(self.tokenizer, text, budget)
-        ends = [end for _, end in spans or sentences(text)]
-        fitting = [end for end in ends if count(self.tokenizer, text[:end]) <= budget]
-        return max(fitting, default=longest_prefix(self.tokenizer, text, budget))
+        return self._caption(text, None)[0]
 
     def __call__(self, batch: Batch) -> Batch:
-        captions = [self.text(text) for text in batch["text"]]
-        kept = [count(self.tokenizer, caption) for caption in captions]
-        lost = [max(0, count(self.tokenizer, text) - k) for text, k in zip(batch["text"], kept, strict=True)]
-        return batch.with_columns(self.adds, caption=captions, tokens_kept=kept, tokens_lost=lost)
+        texts = [text or "" for text in batch["text"]]
+        segments = batch["segments"] if "segments" in batch.table.column_names else [None] * len(batch)
+        jobs = [(text, cells and _first_sentences(cells)) for text, cells in zip(texts, segments, strict=True)]
+        found, rejects = lift(lambda job: self._caption(*job), jobs)
+        captions, kept, lost = ([row[place] if row else None for row in found] for place in range(3))
+        return batch.with_columns(self.adds, caption=captions, tokens_kept=kept, tokens_lost=lost).with_rejects(rejects)
+
+    def _caption(self, text: str, spans: Sequence[Span] | None) -> tuple[str, int, int]:
+        budget = self.max_tokens - SPECIALS
+        if self.by == "characters":
+            caption, total = text[: self.max_characters], count(self.tokenizer, text)
+        else:
+            encoding, total = measure(self.tokenizer, text, budget)
+            end = len(text) if total <= budget else self._end(text, encoding, spans)
+            caption = text[:end].strip()
+        kept = total if caption == text else count(self.tokenizer, caption)
+        return caption, kept, max(0, total - kept)
+
+    def _end(self, text: str, encoding: Encoding, spans: Sequence[Span] | None) -> int:
+        """Where to cut a text that is over the budget; `encoding` has more tokens than fit."""
+        budget = self.max_tokens - SPECIALS
+        room = int(encoding.offsets[budget][0])
+        if self.by == "sentences":
+            # Sentences past the budget don't matter, but where one ends can depend on what follows.
+            spans = spans or sentences(text[: room + _LOOKAHEAD])
+            for end in reversed([end for _, end in spans if end <= room]):
+                if count(self.tokenizer, text[:end]) <= budget:
+                    return end
+        return longest_prefix(self.tokenizer, text, budget, encoding)
+
+
+def _first_sentences(cells: Sequence[dict[str, int]]) -> list[Span]:
+    """The sentences of the first caption; segments that overlap are windows of one."""
+    spans: list[Span] = []
+    for cell in cells:
+        if cell["caption"] == 0:
+            if spans and cell["start"] < spans[-1][1]:
+                spans[-1] = (spans[-1][0], cell["end"])
+            else:
+                spans.append((cell["start"], cell["end"]))
+    return spans
 
 
 def _round(text: str) -> str:
-    if _PLAIN.fullmatch(text):
-        return text
     if not text.isascii() or "&" in text:
-        text = ftfy.fix_text(_NESTED.sub("&", text), _MEND)
-    text = _REMOVED.sub("", text)
-    text = _SPACES.sub(" ", text).strip()
-    return unicodedata.normalize("NFC", text)
+        text = ftfy.fix_text(_AMPERSANDS.sub("&", text), _MEND)
+    text = _paired(_REMOVED.sub("", text))
+    return unicodedata.normalize("NFC", " ".join(text.split()))
+
+
+def _paired(text: str) -> str:
+    """Remove bidi controls that open without an end or end what isn't open."""
+    unpaired: set[int] = set()
+    opened: list[tuple[int, str]] = []
+    for match in _BIDI.finditer(text):
+        place, mark = match.start(), match.group()
+        if mark not in _BIDI_ENDS:
+            opened.append((place, "\u2069" if mark >= "\u2066" else "\u202c"))
+        elif not any(end == mark for _, end in opened[-_BIDI_DEPTH:]) or (mark == "\u202c" and opened[-1][1] != mark):
+            unpaired.add(place)
+        else:  # the end of an isolate ends all that was opened inside it
+            while opened[-1][1] != mark:
+                unpaired.add(opened.pop()[0])
+            opened.pop()
+    unpaired.update(place for place, _ in opened)
+    return "".join(letter for place, letter in enumerate(text) if place not in unpaired) if unpaired else text
+
+
+@functools.cache
+def _script(letter: str) -> str:
+    """The script of a letter, as the first word of its Unicode name tells it."""
+    return unicodedata.name(letter, "UNKNOWN").split(maxsplit=1)[0]
+
+
+def _main_script(text: str) -> tuple[str, float]:
+    """The script that takes up most of a text, and its share; ("", 0) if there are too few letters to tell a language."""
+    counts = Counter(_script(letter) for letter in text if letter.isalpha())
+    kana = counts.pop("HIRAGANA", 0) + counts.pop("KATAKANA", 0)
+    counts["KANA" if kana * 20 > counts["CJK"] else "CJK"] += kana
+    if counts["KANA"]:  # Japanese is written in both
+        counts["KANA"] += counts.pop("CJK", 0)
+    weights = {script: number * (3 if script in _DENSE else 1) for script, number in counts.items()}
+    script = max(weights, key=lambda script: weights[script])
+    return (script, weights[script] / sum(weights.values())) if weights[script] >= _FEWEST else ("", 0.0)
+
+
+@functools.cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # reads a model when imported
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+@functools.cache
+def _languages() -> dict[str, tuple[str, ...]]:
+    """The languages by script. Latin has all that the classifier knows and no other script claims."""
+    others = {script: tuple(names.split()) for script, names in _LANGUAGES.items()}
+    claimed = {name for names in others.values() for name in names} - {"sr"}  # Serbian is written in both
+    latin = (str(name) for name in _identifier().labels if len(name) == 2 and name not in claimed)
+    return {**others, "LATIN": tuple(latin)}
