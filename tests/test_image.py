@@ -73,8 +73,9 @@ def test_any_size_gives_a_sound_geometry(step: GeometryStep, width: int, height:
     assert needs and 1 <= needs[0] <= width and 1 <= needs[1] <= height
     crop = made.crop  # what is needed of the whole image is no less than what the crop shows on the canvas, unless enlarged
     assert needs[0] >= min(width, math.floor((made.box[2] - made.box[0]) * width / (crop[2] - crop[0]) - 1e-6))
-    if isinstance(step, KEEP_RATIO) and min(width, height) * 400 > max(width, height) * 10:
-        assert made.distortion < 1.2  # a side of a few pixels is rounded, nothing more
+    if isinstance(step, KEEP_RATIO):
+        shown = min(made.box[2] - made.box[0], made.box[3] - made.box[1])
+        assert shown == 1 or made.distortion <= 1 + 1 / shown  # whole pixels, nothing more
 
 
 @given(width=sides, height=sides)
@@ -172,7 +173,7 @@ def test_drawing_from_a_scaled_decode_looks_the_same(step: GeometryStep, format:
         assert psnr(draw(less.pixels, made), draw(full.pixels, made)) > 40
 
 
-@pytest.mark.parametrize("name", ["gimp-en-08-edge-taj-edge-gradient.jpg", "handbook-zh-05-package-lifecycle.png"])
+@pytest.mark.parametrize("name", ["gimp-en-10-taj-orig.jpg", "handbook-zh-05-package-lifecycle.png"])
 def test_so_do_real_photos_and_diagrams(name: str) -> None:
     data = (EXAMPLES / name).read_bytes()
     full = Decode().image(data)
@@ -199,7 +200,7 @@ def test_a_crop_of_nothing_but_padding_is_a_reject() -> None:
         size=8, min_area=0.01, seed=next(s for s in range(99) if RandomCrop(8, 0.01, s).geometry(64, 64, "00000000").crop[2] < 30)
     )
     done = corner(batch)
-    assert [cell and cell["code"] for cell in done["reject"]][0] == "nothing_left"
+    assert done["reject"][0]["code"] == "nothing_left"
     assert done["width"][0] == 64 and len(done) == 2
 
 

@@ -1,5 +1,6 @@
 """Readers: every kind of input gives the same pairs, in shards of any size."""
 
+import gc
 import io
 import json
 import tarfile
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from reader_files import KINDS, PAIRS, Pair, codes, make, pairs_tar, read_all, rows_of, tar, values, write
 
 from pairloom.errors import UsageError
-from pairloom.readers import ReadOptions, plan, read
+from pairloom.readers import ReadOptions, Shard, plan, read
 
 
 def wanted(kind: str, pairs: list[Pair] = PAIRS) -> list[tuple[bytes, tuple[str, ...]]]:
@@ -167,6 +168,7 @@ def test_keys_of_tables(tmp_path: Path) -> None:
     rows = read_all(path)
     assert [row.source_key for row in rows] == ["x", "y", "a.jpg", "x", "a.jpg"]
     assert codes(rows) == [None, None, None, "duplicate_key", None]
+    assert {row.extra for row in rows} == {"{}"}
     assert codes(read_all(path, sample=4)) == [None, None, "duplicate_key", None]
     pq.write_table(pa.table({"uid": [7, 8, 7, None], "image": [b"i"] * 4, "text": ["t"] * 4}), tmp_path / "t.parquet")
     rows = read_all(tmp_path / "t.parquet")
@@ -216,6 +218,9 @@ def test_parquet_reads_only_the_row_groups_that_matter(tmp_path: Path, monkeypat
     images = [row.image or b"" for row in rows_of(plan(str(path), sample=4))]
     assert [image[0] for image in images] == [5, 15, 25, 35] and asked == [1, 3, 6, 8]
     asked.clear()
+    images = [row.image or b"" for row in rows_of(plan(str(path), sample=8))]
+    assert [image[0] for image in images] == [2, 7, 12, 17, 22, 27, 32, 37] and asked == [0, 1, 3, 4, 5, 6, 8, 9]
+    asked.clear()
     assert [(row.image or b"")[0] for row in read(plan(str(path), shard_size=6).shards[2])] == list(range(12, 18))
     assert asked == [3, 4]
 
@@ -244,3 +249,14 @@ def test_huge_tars_keep_no_headers(tmp_path: Path) -> None:
     found = plan(str(path), shard_size=1000)
     assert [shard.offset for shard in found.shards] == [0, 512000, 1024000]
     assert [next(iter(read(shard))).source_key for shard in found.shards] == ["0", "1000", "2000"]
+    for row in read(plan(str(path)).shards[0]):
+        if row.source_key == "2500":
+            assert sum(isinstance(each, tarfile.TarInfo) for each in gc.get_objects()) < 100
+
+
+def test_nothing_is_read_beyond_the_last_row_of_a_shard() -> None:
+    for shard in (Shard(0, "x", "csv", 5, 3, 0), Shard(0, "x", "csv", 5, 2, 0, picks=(5, 7))):
+        letters = iter("abcde")
+        assert [number for number, _ in shard.pick(letters)] == list(shard.numbers)
+        assert next(letters) == "d"
+    assert list(Shard(0, "x", "csv", 5, 0, 0).pick("abc")) == []

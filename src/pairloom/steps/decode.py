@@ -264,7 +264,7 @@ def _jpeg(data: bytes, size: tuple[int, int], shrink: int, lenient: bool) -> Pix
         return decode(data, strict=not lenient)
     except ValueError as fault:
         said = str(fault)
-    if any(words in said for words in _BENIGN):
+    if any(words in said for words in _BENIGN) and not _lacks_end(data):
         return decode(data, strict=False)
     if "Premature end" in said and data.count(b"\xff\xda") == 1 and b"\xff\xc2" not in data:
         # Of a file with one scan only the end marker may be missing: with one put there, it is still refused if more is.

@@ -35,8 +35,8 @@ _AMPERSANDS = re.compile(r"&(?:(?:amp|AMP|#0*38|#[xX]0*26);)+")  # at once: ftfy
 _REMOVED = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff\u200b]+")  # the other controls are white space
 _PLAIN = re.compile(r"(?:[!-%'-~]++ )*+[!-%'-~]++")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
-_BIDI_ENDS = "\u202c\u2069"
-_BIDI_DEPTH = 125  # what Unicode allows; looking no deeper keeps hostile text linear
+_BIDI_ENDS = "\u202c\u2069"  # of embeddings and overrides, of isolates
+_ISOLATES = "\u2066\u2067\u2068"
 _ROUNDS = 8
 _LOOKAHEAD = 1000
 
@@ -247,17 +247,22 @@ def _round(text: str) -> str:
 def _paired(text: str) -> str:
     """Remove bidi controls that open without an end or end what isn't open."""
     unpaired: set[int] = set()
-    opened: list[tuple[int, str]] = []
+    opened: list[tuple[int, bool]] = []  # where, and whether it's an isolate
+    isolates = 0
     for match in _BIDI.finditer(text):
         place, mark = match.start(), match.group()
         if mark not in _BIDI_ENDS:
-            opened.append((place, "\u2069" if mark >= "\u2066" else "\u202c"))
-        elif not any(end == mark for _, end in opened[-_BIDI_DEPTH:]) or (mark == "\u202c" and opened[-1][1] != mark):
-            unpaired.add(place)
-        else:  # the end of an isolate ends all that was opened inside it
-            while opened[-1][1] != mark:
+            opened.append((place, mark in _ISOLATES))
+            isolates += mark in _ISOLATES
+        elif mark == _BIDI_ENDS[0] and opened and not opened[-1][1]:
+            opened.pop()
+        elif mark == _BIDI_ENDS[1] and isolates:
+            while not opened[-1][1]:  # the end of an isolate ends all that was opened inside it
                 unpaired.add(opened.pop()[0])
             opened.pop()
+            isolates -= 1
+        else:
+            unpaired.add(place)
     unpaired.update(place for place, _ in opened)
     return "".join(letter for place, letter in enumerate(text) if place not in unpaired) if unpaired else text
 
