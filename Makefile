@@ -1,22 +1,33 @@
-# make demo: install and run the main job on a few pairs   make test: all tests   make check: format, lint, types, tests
+# make demo: install and prepare the sample pairs   make test: all tests   make check: format, lint, types, tests
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test check format
-.venv/ready: pyproject.toml constraints.txt
+
+demo: .venv/core
+	$(BIN)/pairloom run examples/pairs demo-output --restart
+	$(BIN)/pairloom verify demo-output
+
+test: .venv/dev
+	$(BIN)/pytest -n auto
+
+check: .venv/dev
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy src
+	$(BIN)/pytest -n auto
+
+format: .venv/dev
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+
+.venv/core: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pairloom needs Python 3.11 or newer; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(PIP) -e .
 	touch $@
 
-test: .venv/ready
-	$(BIN)/pytest
-
-check: .venv/ready
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
-	$(BIN)/mypy src
-	$(BIN)/pytest
-
-format: .venv/ready
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+.venv/dev: .venv/core
+	$(PIP) -e '.[dev]'
+	touch $@

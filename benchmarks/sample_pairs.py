@@ -116,9 +116,7 @@ class Builder:
     def converted(self) -> Iterator[Sample]:
         """Yield files saved again in another form."""
         moons = sorted(
-            fetch_debian("openclipart-png", self.cache).glob(
-                "usr/share/openclipart/png/geography/astronomy/0[1-8]_*.png"
-            )
+            fetch_debian("openclipart-png", self.cache).glob("usr/share/openclipart/png/geography/astronomy/0[1-8]_*.png")
         )
         for number, (key, language, form) in enumerate(table.CONVERTED, 1):
             name = f"converted-{number:02d}"
@@ -168,10 +166,7 @@ class Builder:
 
     def samples(self) -> list[Sample]:
         """Return everything, with the texts of two pairs swapped and two pairs copied."""
-        made = [
-            self.clip_art(key, f"openclipart-{number:04d}")
-            for number, key in enumerate(table.CLIP_ART, 1)
-        ]
+        made = [self.clip_art(key, f"openclipart-{number:04d}") for number, key in enumerate(table.CLIP_ART, 1)]
         for number, stamp in enumerate(table.STAMPS, 1):
             made.append(self.stamp(*stamp, name=f"tuxpaint-{number:04d}"))
         made += [*self.figures(), *self.converted(), *self.bad()]

@@ -220,9 +220,7 @@ _HANDBOOK = ("CC-BY-SA-3.0 or GPL-2.0-or-later", "Raphaël Hertzog, Roland Mas a
 _KICAD = ("CC-BY-3.0-or-later or GPL-3.0-or-later", "The KiCad documentation contributors")
 MANUALS = {
     "gimp-en": ManualInfo("gimp-help-en", "usr/share/gimp/2.0/help/en", "en", *_GIMP),
-    "gimp-zh": ManualInfo(
-        "gimp-help-zh-cn", "usr/share/gimp/2.0/help/zh_CN", "zh-CN", *_GIMP, min_cjk=0.3
-    ),
+    "gimp-zh": ManualInfo("gimp-help-zh-cn", "usr/share/gimp/2.0/help/zh_CN", "zh-CN", *_GIMP, min_cjk=0.3),
     "handbook-zh": ManualInfo(
         "debian-handbook",
         "usr/share/doc/debian-handbook/html/zh-CN",
@@ -230,9 +228,7 @@ MANUALS = {
         *_HANDBOOK,
         min_cjk=0.3,
     ),
-    "kicad-zh": ManualInfo(
-        "kicad-doc-zh", "usr/share/doc/kicad/help/zh", "zh-CN", *_KICAD, min_cjk=0.3
-    ),
+    "kicad-zh": ManualInfo("kicad-doc-zh", "usr/share/doc/kicad/help/zh", "zh-CN", *_KICAD, min_cjk=0.3),
 }
 
 

@@ -244,6 +244,7 @@ def test_huge_tars_keep_no_headers(tmp_path: Path) -> None:
     with tarfile.open(fileobj=buffer, mode="w") as file:
         for number in range(3000):
             file.addfile(tarfile.TarInfo(f"{number}.jpg"))
+    del file  # it keeps its headers
     path = tmp_path / "many.tar"
     path.write_bytes(buffer.getvalue())
     found = plan(str(path), shard_size=1000)

@@ -97,7 +97,7 @@ def test_what_a_folder_holds(tmp_path: Path) -> None:
     for name in ("deep/z", "also/y", "deep/er/a/w"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.jpg").write_bytes(b"image")
-    assert [row.source_key for row in read_all(tmp_path)] == ["also/y", "deep/z", "deep/er/x", "deep/er/a/w"]
+    assert [row.source_key for row in read_all(tmp_path)] == ["a_stats", "also/y", "deep/z", "deep/er/x", "deep/er/a/w"]
     write(tmp_path, "metadata.csv", "file_name,text", "deep/er/x.jpg,other text")
     assert values(read_all(tmp_path)) == [(b"image", ("other text",))]
     tables = tmp_path / "tables"

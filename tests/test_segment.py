@@ -1,9 +1,11 @@
 """Segments: sentences by their offsets, windows only where a sentence is over the budget."""
 
+import random
 import time
+from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pairloom.batch import Batch, Row
@@ -56,15 +58,16 @@ def test_sentences(parts: list[str]) -> None:
         assert [text[start:end] for start, end in sentences(text)] == parts
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
+@example("00000\x80¢\ue440𐀀", 16, 0.9)
 @given(prose | texts, st.integers(16, 77), st.sampled_from([0.0, 0.5, 0.9]))
 def test_segments_cover_the_text_in_order_and_fit(text: str, budget: int, overlap: float) -> None:
     spans = Segment(max_tokens=budget, overlap=overlap).spans(text)
     whole = sentences(text)
     covered = {place for start, end in spans for place in range(start, end)}
     assert covered >= {place for place, letter in enumerate(text) if not letter.isspace()}
-    assert all(first[0] < second[0] and first[1] < second[1] for first, second in zip(spans, spans[1:], strict=False))
-    assert all(first[1] <= second[0] for first, second in zip(whole, whole[1:], strict=False))
+    assert all(first[0] < second[0] and first[1] < second[1] for first, second in pairwise(spans))
+    assert all(first[1] <= second[0] for first, second in pairwise(whole))
     for start, end in spans:
         part = text[start:end]
         assert part and part == part.strip() and count("clip", part) <= budget - 2
@@ -77,10 +80,15 @@ def test_windows_share_words_and_end_between_them() -> None:
     text = "the old man walked " * 60 + "home"
     parts = [text[start:end] for start, end in Segment().spans(text)]
     assert all(set(part.split()) <= {"the", "old", "man", "walked", "home"} for part in parts)
-    assert all(count("clip", part) > 60 for part in parts) and 5 <= len(parts) <= 7
+    assert all(count("clip", part) > 60 for part in parts[:-1]) and 5 <= len(parts) <= 7
     spans = Segment().spans(text)
-    assert all(second[0] < first[1] for first, second in zip(spans, spans[1:], strict=False))
+    assert all(second[0] < first[1] for first, second in pairwise(spans))
     assert len(Segment(overlap=0.0).spans(text)) == 4
+
+
+def test_a_cut_inside_a_word_is_read_again() -> None:
+    text = "".join(random.Random(0).choices("aeiorstnlmdch", k=2000))  # cut anywhere, its head is spelt in more tokens
+    assert all(count("clip", text[start:end]) <= 14 for start, end in Segment(max_tokens=16).spans(text))
 
 
 def test_windows_end_after_a_clause_and_keep_visible_characters() -> None:
@@ -107,4 +115,4 @@ def test_time_grows_no_faster_than_the_text(unit: str) -> None:
         return time.process_time() - started
 
     seconds(1000)
-    assert seconds(64_000) < 0.2 + 16 * max(seconds(8_000), seconds(8_000))
+    assert seconds(16_000) < 0.3 + 20 * seconds(2_000)

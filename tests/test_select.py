@@ -95,7 +95,9 @@ def test_near_duplicates_need_hashes() -> None:
 
 @given(st.lists(st.integers(0, 2**64 - 1).map(lambda n: n & 0xFF0F000000000003), max_size=40), st.integers(1, 16))
 def test_near_is_what_comparing_all_pairs_says(values: list[int], distance: int) -> None:
-    ledger = pa.table({"key": [str(n) for n in range(len(values))], "phash": pa.array([f"{v:016x}" for v in values], pa.string())})
+    ledger = pa.table(
+        {"key": [str(n) for n in range(len(values))], "phash": pa.array([f"{v:016x}" for v in values], pa.string())}
+    )
     kept: list[int] = []
     expected = {}
     for row, value in enumerate(values):

@@ -121,9 +121,7 @@ def test_language(text: str, language: str) -> None:
 
 
 def test_tokens_have_the_marks_of_clip() -> None:
-    assert Tokenize()(batch(("a photo of a cat", "other")))["tokens"] == [
-        [49406, 320, 1125, 539, 320, 2368, 49407]
-    ] or Tokenize().text("a photo of a cat") == [320, 1125, 539, 320, 2368]
+    assert Tokenize()(batch(("a photo of a cat", "other")))["tokens"] == [[49406, 320, 1125, 539, 320, 2368, 49407]]
 
 
 LONG = "A cat sat on the mat. " * 20
@@ -153,7 +151,7 @@ def test_segments_are_used_where_they_are() -> None:
     assert Truncate(max_tokens=20)(cut)["caption"] == ["A cat"]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(prose | texts, st.sampled_from(["sentences", "tokens"]), st.integers(16, 90))
 def test_captions_fit_and_are_the_head_of_the_text(text: str, by: str, budget: int) -> None:
     caption = Truncate(by=by, max_tokens=budget).text(text)

@@ -30,13 +30,13 @@ def test_a_prefix_fits_and_is_never_empty(text: str, budget: int) -> None:
 
 
 def test_a_cut_spares_words_and_visible_characters() -> None:
-    assert longest_prefix("clip", "one two three four", 3) == len("one two three")
+    assert longest_prefix("clip", "one two three four", 3) == len("one two three ")
     family = "👨‍👩‍👧‍👦"
     assert longest_prefix("clip", family * 30, 60) % len(family) == 0
     assert longest_prefix("clip", "a" + "\u0301" * 500, 20) > 1
 
 
 def test_long_texts_count_the_same_in_blocks() -> None:
-    text = "a photo of a cat " * 20_000
+    text = "a photo of a cat " * 14_000
     head, total = measure("clip", text, 75)
-    assert total == count("clip", text) == 100_000 and 75 < len(head) < 50_000
+    assert total == count("clip", text) == 70_000 and 75 < len(head) < 50_000

@@ -124,6 +124,12 @@ def plan_of(
     inputs: str | Path | Sequence[str | Path], reading: ReadOptions, shard_size: int, limit: int | None, sample: int | None
 ) -> Plan:
     """Find the pairs of an input and cut them into shards."""
+    try:
+        "".encode(reading.encoding)
+    except LookupError:
+        raise UsageError(
+            f"there is no text encoding {reading.encoding!r}; usual ones are utf-8, gb18030, big5, latin-1"
+        ) from None
     names = [str(inputs)] if isinstance(inputs, str | Path) else [str(one) for one in inputs]
     return readers.plan(names, reading, shard_size=shard_size, limit=limit, sample=sample)
 

@@ -18,6 +18,9 @@ BUNDLED = {"clip": "clip-tokenizer.json.gz"}
 """Tokenizers that come with Pairloom. `clip` is the lower-cased byte-level BPE of OpenAI's CLIP as open_clip ships it (MIT).
 Its ids are those of open_clip's `SimpleTokenizer`, short of the mending of broken text that the latter does first."""
 
+MARKS = {"clip": ((49406,), (49407,))}
+"""The ids before and after a text that an encoder of the bundled tokenizers expects: `<start_of_text>`, `<end_of_text>`."""
+
 SPECIALS = 2
 """The begin and end marks that a text encoder adds. The tokenizers here leave them out; who counts tokens adds them."""
 

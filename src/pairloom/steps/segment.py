@@ -88,13 +88,15 @@ class Segment(Step):
             yield start, stop  # CLIP never makes two tokens of one ASCII character
             return
         reach = budget if text[start] >= "\u2e80" else 4 * budget
+        done = start
         while True:
             cut, again = self._window(text[start : min(stop, start + reach)], start + reach >= stop)
             if not cut:
                 reach *= 2
                 continue
-            yield start, start + cut
-            if start + cut == stop:
+            if start + cut > done:  # with a large overlap, a window can end where the last one did
+                yield start, (done := start + cut)
+            if done == stop:
                 return
             # A little more than the last window, so that the next one most likely takes a single reading.
             start, reach = _next_letter(text, start + again), cut + cut // 4 + 16

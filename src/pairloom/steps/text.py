@@ -18,7 +18,7 @@ from pairloom.batch import Batch
 from pairloom.errors import Reject
 from pairloom.step import Step, TextStep, lift, step
 from pairloom.steps.segment import Budget, Span, sentences, tokenizer_problems
-from pairloom.tokenizer import SPECIALS, count, load_tokenizer, longest_prefix, measure
+from pairloom.tokenizer import MARKS, SPECIALS, count, load_tokenizer, longest_prefix, measure
 
 _MEND = ftfy.TextFixerConfig(
     unescape_html=True,
@@ -43,32 +43,14 @@ _LOOKAHEAD = 1000
 _HEAD = 2000  # characters that tell a language as well as all of them
 _FEWEST = 3
 _DENSE = ("CJK", "KANA", "HANGUL")  # a character of these says about as much as three letters
+_ALONE = """CJK zh KANA ja HANGUL ko GREEK el HEBREW he ARMENIAN hy GEORGIAN ka THAI th LAO lo KHMER km MYANMAR my TIBETAN bo
+TAMIL ta TELUGU te KANNADA kn MALAYALAM ml GUJARATI gu GURMUKHI pa ORIYA or SINHALA si ETHIOPIC am"""
 _LANGUAGES = {
-    "CJK": "zh",
-    "KANA": "ja",
-    "HANGUL": "ko",
+    **dict(zip(_ALONE.split()[::2], _ALONE.split()[1::2], strict=True)),
     "CYRILLIC": "be bg kk ky mk mn ru sr tg tt ba uk",
     "ARABIC": "ar fa ps ug ur",
     "DEVANAGARI": "hi mr ne sa",
     "BENGALI": "as bn",
-    "GREEK": "el",
-    "HEBREW": "he",
-    "ARMENIAN": "hy",
-    "GEORGIAN": "ka",
-    "THAI": "th",
-    "LAO": "lo",
-    "KHMER": "km",
-    "MYANMAR": "my",
-    "TAMIL": "ta",
-    "TELUGU": "te",
-    "KANNADA": "kn",
-    "MALAYALAM": "ml",
-    "GUJARATI": "gu",
-    "GURMUKHI": "pa",
-    "ORIYA": "or",
-    "SINHALA": "si",
-    "ETHIOPIC": "am",
-    "TIBETAN": "bo",
 }
 
 
@@ -144,7 +126,10 @@ class DetectLanguage(Step):
 
 @step("tokenize")
 class Tokenize(Step):
-    """Store the token ids of the first caption, with the marks that the tokenizer adds (CLIP: begin and end), uncut, unpadded."""
+    """Store the token ids of the first caption, whole and unpadded.
+
+    `clip` gets its begin and end marks; a tokenizer from a file adds what its file says.
+    """
 
     tokenizer: str = "clip"
 
@@ -157,7 +142,9 @@ class Tokenize(Step):
 
     def text(self, text: str) -> list[int]:
         """The token ids of one text. Raises `UsageError` if there is no such tokenizer."""
-        return list(load_tokenizer(self.tokenizer).encode(text).ids)
+        ids = list(load_tokenizer(self.tokenizer).encode(text).ids)
+        begin, end = MARKS.get(self.tokenizer, ((), ()))
+        return [*begin, *ids, *end]
 
     def __call__(self, batch: Batch) -> Batch:
         tokens, rejects = lift(self.text, [text or "" for text in batch["text"]])

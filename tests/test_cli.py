@@ -1,0 +1,119 @@
+"""The command as a user meets it: exit codes, messages, JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import webdataset
+from conftest import write_pairs
+
+import pairloom
+
+VERBS = ["check", "init", "run", "schema", "select", "steps", "verify"]
+
+
+def pairloom_command(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pairloom", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_version() -> None:
+    assert pairloom_command("--version").stdout == f"pairloom {pairloom.__version__}\n"
+
+
+def test_every_verb_has_help() -> None:
+    said = pairloom_command("--help").stdout
+    for verb in VERBS:
+        assert verb in said
+    assert "--max-reject" in pairloom_command("run", "--help").stdout
+
+
+def test_run_json_is_one_object_on_standard_output(pairs: Path, tmp_path: Path) -> None:
+    done = pairloom_command("run", pairs, tmp_path / "out", "--json", "--workers", "1")
+    assert done.returncode == 0
+    said = json.loads(done.stdout)
+    assert (said["pairs_in"], said["pairs_out"], said["pairs_rejected"]) == (10, 8, 2)
+    assert said["reasons"] == {"not_an_image": 2} and said["input_faults"] == []
+    assert [step["name"] for step in said["steps"]][0] == "read"
+    assert said["output"] == str(tmp_path / "out") and said["seconds"] > 0
+    assert list(webdataset.WebDataset(str(tmp_path / "out" / "00000.tar"), shardshuffle=False))
+    assert pairloom_command("verify", tmp_path / "out").returncode == 0
+    (tmp_path / "out" / "00000.parquet").unlink()
+    done = pairloom_command("verify", tmp_path / "out")
+    assert done.returncode == 1 and "00000.parquet is missing" in done.stderr
+
+
+def test_run_shows_steps_and_reasons(pairs: Path, tmp_path: Path) -> None:
+    done = pairloom_command("run", pairs, tmp_path / "out")
+    assert done.stdout == "" and "not_an_image 2" in done.stderr
+    assert "10 pairs in = 8 ready + 2 rejected" in done.stderr
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "not_an_image" in page and "data:image/jpeg;base64," in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere", "out"], "nowhere"),
+        (["pairs", "out", "--recipe", "nonsense"], "shipped recipes are"),
+        (["pairs", "out", "--format", "zip"], "webdataset, parquet"),
+        (["pairs", "out", "--colour", "red"], "--colour"),
+        (["pairs", "pairs/out"], "inside the input"),
+        (["pairs", "out", "--encoding", "klingon"], "klingon"),
+    ],
+)
+def test_what_can_not_work_exits_with_2_and_writes_nothing(pairs: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
+    done = pairloom_command("run", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists() and not (pairs / "out").exists()
+
+
+def test_an_input_fault_exits_with_1_and_keeps_the_rest(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "pairs", 6)
+    pairloom_command("run", "pairs", "first", cwd=tmp_path)
+    tar = (tmp_path / "first" / "00000.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(tar[: len(tar) // 2])
+    done = pairloom_command("run", "cut.tar", "second", "--json", cwd=tmp_path)
+    said = json.loads(done.stdout)
+    assert done.returncode == 1 and "--allow-input-faults" in done.stderr
+    assert said["input_faults"][0]["code"] == "cut_tar" and 0 < said["pairs_out"] < 6
+    assert pairloom_command("run", "cut.tar", "second", "--allow-input-faults", cwd=tmp_path).returncode == 0
+
+
+def test_check_writes_nothing(pairs: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    said = json.loads(pairloom_command("check", pairs, "--json").stdout)
+    assert (said["pairs"], said["shards"], said["tried"]["pairs_out"]) == (10, 1, 8)
+    assert said["estimated_bytes"] > 10_000
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_init_steps_and_schema(tmp_path: Path) -> None:
+    assert pairloom_command("init", cwd=tmp_path).returncode == 0
+    assert pairloom_command("init", cwd=tmp_path).returncode == 2
+    pairloom.Recipe.load(str(tmp_path / "recipe.yaml"))
+    assert "letterbox" in pairloom_command("init", "--list").stdout
+    assert "letterbox" in pairloom_command("steps").stdout
+    assert "upscale: default True" in pairloom_command("steps", "letterbox").stdout
+    assert pairloom_command("steps", "nonsense").returncode == 2
+    assert "properties" in json.loads(pairloom_command("schema").stdout)
+
+
+def test_limit_and_sample(pairs: Path, tmp_path: Path) -> None:
+    assert json.loads(pairloom_command("run", pairs, tmp_path / "a", "--limit", 3, "--json").stdout)["pairs_in"] == 3
+    assert json.loads(pairloom_command("run", pairs, tmp_path / "b", "--sample", 4, "--json").stdout)["pairs_in"] == 4
+
+
+def test_select(pairs: Path, tmp_path: Path) -> None:
+    pairloom_command("run", pairs, tmp_path / "out")
+    (tmp_path / "same.yaml").write_text("steps: []\nselect: [duplicates: {of: image}]")
+    done = pairloom_command("select", tmp_path / "out", tmp_path / "new", "--recipe", tmp_path / "same.yaml", "--json")
+    assert json.loads(done.stdout)["pairs_out"] == 8
+    assert pairloom_command("verify", tmp_path / "new").returncode == 0
