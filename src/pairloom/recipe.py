@@ -226,7 +226,7 @@ def _line_problems(steps: Sequence[Step], select: Sequence[Selection]) -> list[P
         elif isinstance(step, image.Encode):
             live = changed = False
         else:
-            changed = changed or step.reads_pixels
+            changed = changed or step.changes_pixels
         columns |= set(step.adds)
     if changed:
         problems.append(Problem("steps", "the images are changed but never encoded: put `encode` after the last image step"))
