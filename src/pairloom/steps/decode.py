@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 import warnings
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Annotated, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import simplejpeg
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageFile
 from pydantic import Field
 
 from pairloom.batch import Batch, Pixels
 from pairloom.errors import Reject
 from pairloom.geometry import Geometry
 from pairloom.step import Step, lift, step
+from pairloom.steps.colour import to_pixels, to_srgb
+from pairloom.steps.header import FAULTS
 
 _BOX, _SHARE = pa.list_(pa.float64()), pa.float64()
 GEOMETRY = pa.struct([("crop", _BOX), ("box", _BOX), ("lost", _SHARE), ("padded", _SHARE), ("distortion", _SHARE)])
@@ -36,13 +36,7 @@ _JPEG = ("JPEG", "MPO")
 _PARTIAL = (*_JPEG, "PNG", "GIF", "BMP", "PPM")  # of these a part can be shown when the rest is missing
 _MEMORY = {"JPEG2000": 0.7}  # share of `max_pixels` where the codec alone takes 24 bytes a pixel
 _SCANS = 500  # a progressive JPEG of a few bytes a scan can keep a decoder busy for hours; honest ones have about 10
-_STRIP = 1 << 20  # pixels turned into RGB at a time
 
-# Decoders raise all of these on rotten bytes.
-_FAULTS = (
-    ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, OSError, RuntimeError, SyntaxError,
-    TypeError, ValueError, struct.error, zlib.error, ImageCms.PyCMSError, Image.DecompressionBombError,
-)  # fmt: skip
 _BENIGN = ("extraneous bytes", "Unknown Adobe color transform", "unknown JFIF revision", "Invalid SOS parameters", "bad ICC")
 _CUT = ("truncat", "premature", "end of file", "unexpected end", "not enough", "requires a buffer", "incomplete")
 _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n": b"IEND"}
@@ -106,7 +100,7 @@ class Decode(Step):
             return self._decode(image, data)
         except MemoryError:
             raise Reject("out_of_memory", f"{image.format} of {image.width}x{image.height}") from None
-        except _FAULTS as fault:
+        except FAULTS as fault:
             cut = isinstance(fault, EOFError) or _lacks_end(data) or any(word in str(fault).lower() for word in _CUT)
             raise Reject("truncated" if cut else "undecodable", f"{image.format}: {fault}") from None
 
@@ -133,7 +127,7 @@ class Decode(Step):
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
         except Image.DecompressionBombError as fault:
             raise Reject("too_many_pixels", str(fault)) from None
-        except (MemoryError, *_FAULTS):
+        except (MemoryError, *FAULTS):
             raise _unopened(data) from None
         limit = int(self.max_pixels * _MEMORY.get(str(image.format), 1))
         if image.width * image.height > limit:
@@ -152,13 +146,13 @@ class Decode(Step):
             raise ValueError(f"more than {_SCANS} scans")
         if kind in _JPEG and (image.mode == "RGB" or (image.mode == "L" and not profile)) and _is_common(data, image.size):
             pixels = _jpeg(data, image.size, shrink, self.allow_truncated)
-            _to_srgb(pixels, profile)
+            to_srgb(pixels, profile)
         else:
             if kind in _JPEG:
                 image.draft(image.mode, (image.width // shrink, image.height // shrink))
                 shrink = 1
             self._load(image)
-            pixels = self._rgb(image, profile, shrink)
+            pixels = to_pixels(image, profile, self.background, shrink)
         return Decoded(_turn(pixels, turn), width, height, orientation, kind.lower())
 
     def _load(self, image: ImageFile.ImageFile) -> None:
@@ -182,28 +176,6 @@ class Decode(Step):
         if wanted == (0.0, 0.0):
             return 1
         return max(n for n in (1, 2, 4, 8) if n == 1 or (width / n >= wanted[0] and height / n >= wanted[1]))
-
-    def _rgb(self, image: Image.Image, profile: bytes | None, shrink: int) -> Pixels:
-        """A loaded image as sRGB pixels, made smaller by `shrink`, strip by strip: whole copies would cost 4 bytes a pixel."""
-        width, height = image.size
-        full = 255.0 if image.mode == "F" and image.getextrema()[1] <= 1 else 1.0  # type: ignore[operator]
-        rows = max(1, _STRIP // (width * shrink)) * shrink
-        pixels = np.empty((-(-height // shrink), -(-width // shrink), 3), np.uint8)
-        for top in range(0, height, rows):
-            strip = image.crop((0, top, width, min(top + rows, height)))
-            plain = self._composite(_eight_bits(strip, full), profile)
-            pixels[top // shrink : (top + rows) // shrink] = np.asarray(plain.reduce(shrink) if shrink > 1 else plain)
-        return pixels
-
-    def _composite(self, image: Image.Image, profile: bytes | None) -> Image.Image:
-        if not image.has_transparency_data:
-            return _converted(image, profile)
-        grey = image.mode in ("L", "LA", "La", "1")
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
-        canvas = Image.new("RGB", image.size, self.background)
-        canvas.paste(_converted(image.convert("L" if grey else "RGB"), profile), mask=alpha)
-        return canvas
 
 
 def geometry_cell(geometry: Geometry) -> dict[str, object]:
@@ -235,7 +207,7 @@ def _lacks_end(data: bytes) -> bool:
 def _orientation(image: Image.Image) -> int:
     try:
         value = int(image.getexif().get(0x0112, 1))
-    except _FAULTS:  # damaged EXIF says nothing
+    except FAULTS:  # damaged EXIF says nothing
         return 1
     return value if 1 <= value <= 8 else 1
 
@@ -271,55 +243,3 @@ def _jpeg(data: bytes, size: tuple[int, int], shrink: int, lenient: bool) -> Pix
         with suppress(ValueError):
             return decode(data + b"\xff\xd9", strict=True)
     raise ValueError(said)
-
-
-def _eight_bits(image: Image.Image, scale: float) -> Image.Image:
-    """16-bit and floating grey as 8-bit grey, with the transparent value that a PNG may name; others as they are."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    values = np.asarray(image)
-    if image.mode == "F":
-        return Image.fromarray((np.nan_to_num(values) * scale).clip(0, 255).astype(np.uint8))
-    grey = Image.fromarray(((values.astype(np.int64).clip(0, 65_535) + 128) // 257).astype(np.uint8))
-    if isinstance(image.info.get("transparency"), int):
-        grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
-    return grey
-
-
-def _converted(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """An image without transparency as sRGB."""
-    mode = image.mode if image.mode in ("L", "CMYK") else "RGB"
-    transform = _transform(profile, mode) if profile else None
-    if transform is None and mode == "L" and profile:
-        mode, transform = "RGB", _transform(profile, "RGB")
-    image = image if image.mode == mode else image.convert(mode)
-    return image.convert("RGB") if transform is None else transform.apply(image)
-
-
-def _to_srgb(pixels: Pixels, profile: bytes | None) -> None:
-    """Change RGB pixels in place from what the profile says to sRGB."""
-    transform = _transform(profile, "RGB") if profile else None
-    if transform is None:
-        return
-    rows = max(1, _STRIP // pixels.shape[1])
-    for top in range(0, len(pixels), rows):
-        pixels[top : top + rows] = np.asarray(transform.apply(Image.fromarray(pixels[top : top + rows])))
-
-
-@lru_cache(maxsize=8)
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From the profile to sRGB, None where it changes nothing or says nothing: broken, or meant for other colours.
-
-    What a profile does is tried, not read from its name: "linear sRGB" is not sRGB.
-    """
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if source.profile.xcolor_space.strip() != {"L": "GRAY"}.get(mode, mode):
-            return None
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except _FAULTS:
-        return None
-    levels = np.arange(0, 256, 15, dtype=np.uint8)
-    colours = Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), -1).reshape(18, -1, 3)).convert(mode)
-    change = np.abs(np.asarray(transform.apply(colours)).astype(int) - np.asarray(colours.convert("RGB")))
-    return transform if change.max() > 2 else None

@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+import zlib
 
-from PIL import Image
+from PIL import Image, ImageCms
 
 _WORKING = {"JPEG": 6, "MPO": 6, "WEBP": 16, "AVIF": 12, "JPEG2000": 24}  # bytes a pixel while decoding, measured
 _OTHERS = 8  # while palettes, transparency or 16 bits become RGB
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "AVIF": "avif"}
 
-# What Pillow's parsers raise on files that are no image, or that are too large to be decoded at all.
-_NO_IMAGE = (OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, TypeError, AttributeError, struct.error)
-_NO_IMAGE += (Image.DecompressionBombError, MemoryError, RecursionError, AssertionError, NotImplementedError)
+# Decoders raise all of these on rotten bytes.
+FAULTS = (
+    ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, OSError, RuntimeError, SyntaxError,
+    TypeError, ValueError, struct.error, zlib.error, ImageCms.PyCMSError, Image.DecompressionBombError,
+)  # fmt: skip
 
 
 def decoded_bytes(data: bytes) -> int:
@@ -34,5 +37,5 @@ def _open(data: bytes) -> Image.Image | None:
         warnings.simplefilter("ignore")
         try:
             return Image.open(io.BytesIO(data))
-        except _NO_IMAGE:
+        except (MemoryError, *FAULTS):
             return None
