@@ -79,10 +79,10 @@ def test_running_again_does_nothing_twice(pairs: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", ["00001.tar", "manifest/00001.json", "rejects/00001.parquet"])
 def test_a_shard_that_is_not_whole_is_made_again(pairs: Path, tmp_path: Path, lost: str) -> None:
-    run(pairs, tmp_path / "out", shard_size=4)
+    run(pairs, tmp_path / "out", "naive", shard_size=4)
     before = digest(tmp_path / "out")
     (tmp_path / "out" / lost).unlink()
-    summary = run(pairs, tmp_path / "out", shard_size=4)
+    summary = run(pairs, tmp_path / "out", "naive", shard_size=4)
     assert summary.resumed == 2
     assert digest(tmp_path / "out") == before
 
@@ -167,7 +167,7 @@ def test_a_bug_in_one_shard_leaves_the_others_done(pairs: Path, tmp_path: Path, 
     monkeypatch.setattr(Contain, "__call__", breaks)
     with pytest.raises(RunError, match="shard 1: ZeroDivisionError"):
         run(pairs, tmp_path / "out", shard_size=4)
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.tar")) == ["00000.tar", "00002.tar"]
+    assert sorted(path.name for path in (tmp_path / "out" / "staged").glob("*.tar")) == ["00000.tar", "00002.tar"]
     monkeypatch.undo()
     assert run(pairs, tmp_path / "out", shard_size=4).resumed == 2
     assert verify(tmp_path / "out") == []

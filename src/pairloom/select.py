@@ -5,7 +5,7 @@ Encoded bytes are copied, never made again.
 
 from __future__ import annotations
 
-import shutil
+import json
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from pairloom.stats import Stats, StepCount
 from pairloom.step import Selection
 from pairloom.writers.ledger import REJECTS, TableWriter
 from pairloom.writers.parts import Part, Parts
-from pairloom.writers.shard import commit_shard, data_name
+from pairloom.writers.shard import commit_shard, data_name, manifest_name
 
 Dropped = dict[str, tuple[Selection, str]]
 """What a selection drops: by key, the selection and its message."""
@@ -89,22 +89,24 @@ def _count(stats: Stats, select: Sequence[Selection], dropped: Dropped) -> Stats
 
 
 def _copy_shard(staged: Path, parts: Parts, index: int, format: str, dropped: Dropped) -> None:
-    name = f"{index:05d}.parquet"
-    keep = lambda key: key not in dropped  # noqa: E731
-    data = data_name(index, format)
-    for file in (data, name):
-        part = parts.open(file)
-        if not dropped:
-            _copy(staged / file, part)
-        elif file.endswith(".tar"):
-            _filter_tar(staged / file, part, keep)
-        else:
-            _filter_table(staged / file, part, keep)
-    rejects = TableWriter(parts.open(f"rejects/{name}"), REJECTS)
-    for batch in pq.ParquetFile(staged / "rejects" / name).iter_batches():
-        rejects.write(pa.Table.from_batches([batch]))
-    rejects.write(_rejects(staged / name, dropped))
-    rejects.close()
+    data, ledger = data_name(index, format), f"{index:05d}.parquet"
+    rejects = f"rejects/{ledger}"
+    if not dropped:
+        digests = json.loads((staged / manifest_name(index)).read_text("utf-8"))["files"]
+        for name in (data, ledger, rejects):
+            parts.link(name, staged / name, digests[name])
+        return
+
+    def keep(key: str) -> bool:
+        return key not in dropped
+
+    (_filter_tar if format == "webdataset" else _filter_table)(staged / data, parts.open(data), keep)
+    _filter_table(staged / ledger, parts.open(ledger), keep)
+    writer = TableWriter(parts.open(rejects), REJECTS)
+    for batch in pq.ParquetFile(staged / rejects).iter_batches():
+        writer.write(pa.Table.from_batches([batch]))
+    writer.write(_rejects(staged / ledger, dropped))
+    writer.close()
 
 
 def _rejects(ledger: Path, dropped: Dropped) -> pa.Table:
@@ -117,11 +119,6 @@ def _rejects(ledger: Path, dropped: Dropped) -> pa.Table:
         if row["key"] in dropped
     ]
     return pa.Table.from_pylist(said, REJECTS)
-
-
-def _copy(source: Path, part: Part) -> None:
-    with source.open("rb") as file:
-        shutil.copyfileobj(file, part, 1 << 20)
 
 
 def _filter_tar(source: Path, part: Part, keep: Callable[[str], bool]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -83,11 +84,23 @@ class Parts:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._parts: dict[str, Part] = {}
+        self._links: dict[str, tuple[Path, dict[str, Any]]] = {}
 
     def open(self, name: str) -> Part:
         """A new file of that name below the root."""
         part = self._parts[name] = Part(self._root / name)
         return part
+
+    def link(self, name: str, source: Path, digest: dict[str, Any]) -> None:
+        """A file that is already there under another name, taken over as it is: a hard link, or a copy where none is possible."""
+        private = (self._root / name).with_name(f"{Path(name).name}{PRIVATE}{os.getpid()}")
+        private.parent.mkdir(parents=True, exist_ok=True)
+        private.unlink(missing_ok=True)
+        try:
+            private.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, private)
+        self._links[name] = (private, digest)
 
     def publish(self) -> dict[str, dict[str, Any]]:
         """Give every file its final name; gives sizes and digests by name."""
@@ -95,9 +108,15 @@ class Parts:
             part.close()
         for part in self._parts.values():
             part.private.replace(part.final)
-        digests = {name: part.digest() for name, part in sorted(self._parts.items())}
-        self._parts = {}
-        return digests
+        for name, (private, _) in self._links.items():
+            final = self._root / name
+            if not (final.exists() and final.samefile(private)):
+                private.replace(final)
+            private.unlink(missing_ok=True)  # renaming a link onto another link to the same file does nothing
+        digests = {name: part.digest() for name, part in self._parts.items()}
+        digests |= {name: digest for name, (_, digest) in self._links.items()}
+        self._parts, self._links = {}, {}
+        return dict(sorted(digests.items()))
 
     def __enter__(self) -> Parts:
         return self
@@ -105,6 +124,8 @@ class Parts:
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         for part in self._parts.values():
             part.abandon()
+        for private, _ in self._links.values():
+            private.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, data: bytes) -> None:
