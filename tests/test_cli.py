@@ -40,7 +40,7 @@ def test_run_json_is_one_object_on_standard_output(pairs: Path, tmp_path: Path) 
     said = json.loads(done.stdout)
     assert (said["pairs_in"], said["pairs_out"], said["pairs_rejected"]) == (10, 8, 2)
     assert said["reasons"] == {"not_an_image": 2} and said["input_faults"] == []
-    assert [step["name"] for step in said["steps"]][0] == "read"
+    assert said["steps"][0]["name"] == "read"
     assert said["output"] == str(tmp_path / "out") and said["seconds"] > 0
     assert list(webdataset.WebDataset(str(tmp_path / "out" / "00000.tar"), shardshuffle=False))
     assert pairloom_command("verify", tmp_path / "out").returncode == 0
