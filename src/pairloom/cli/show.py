@@ -81,16 +81,19 @@ def show_summary(summary: Summary) -> None:
         where = f"{escape(fault.source)} at {fault.offset}: {escape(fault.code)} ({escape(fault.message)})"
         _errors.print(f"[yellow]input fault[/] {where}; {fault.pairs_before:,} pairs before it were read", soft_wrap=True)
     resumed = f", {summary.resumed} of them from before" if summary.resumed else ""
+    shards = _counted(summary.shards, "shard")
     _errors.print(
         f"\n[bold]{summary.pairs_in:,} pairs in = {summary.pairs_out:,} ready + {summary.pairs_rejected:,} rejected[/]  "
-        f"({summary.shards} shards{resumed}, {summary.seconds:,.1f} s)"
+        f"({shards}{resumed}, {summary.seconds:,.1f} s)"
     )
     _errors.print(f"shards {escape(summary.output)}   report {escape(summary.output)}/report.html", soft_wrap=True)
 
 
 def show_estimate(found: Estimate) -> None:
     """What `check` found."""
-    _errors.print(f"{found.pairs:,} pairs in {len(found.containers):,} containers, {found.shards:,} shards")
+    _errors.print(
+        f"{_counted(found.pairs, 'pair')} in {_counted(len(found.containers), 'container')}, {_counted(found.shards, 'shard')}"
+    )
     for fault in found.faults:
         _errors.print(f"[yellow]input fault[/] {escape(fault.source)} at {fault.offset}: {escape(fault.message)}", soft_wrap=True)
     tried = found.tried
@@ -98,6 +101,10 @@ def show_estimate(found: Estimate) -> None:
         f"tried {tried.pairs_in:,}: {tried.pairs_out:,} ready, {tried.pairs_rejected:,} rejected {_reasons(tried.reasons)}"
     )
     _errors.print(f"about {found.bytes_out / 1e6:,.1f} MB of output, {found.seconds:,.0f} s with one worker; nothing was written")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _reasons(reasons: Counter[str]) -> str:

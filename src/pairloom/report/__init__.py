@@ -74,9 +74,13 @@ def _measures(output: Path, shards: int) -> list[tuple[str, str, str, str]]:
     for name, title in _MEASURES.items():
         values = np.concatenate(columns[name]).astype(float) if name in columns else np.empty(0)
         if values.size:
-            mean, median, high = (f"{value:.3g}" for value in (values.mean(), np.median(values), np.percentile(values, 95)))
+            mean, median, high = map(_short, (values.mean(), np.median(values), np.percentile(values, 95)))
             rows.append((title, mean, median, high))
     return rows
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _thumbnails(output: Path, shards: int, format: str) -> list[Thumbnail]:
