@@ -10,7 +10,8 @@ from pairloom.batch import Batch, Row
 from pairloom.errors import RecipeError
 from pairloom.recipe import Recipe
 from pairloom.steps.segment import Segment, sentences
-from pairloom.steps.text import Clean, DetectLanguage, Tokenize, Truncate
+from pairloom.steps.text import Clean, DetectLanguage, Tokenize
+from pairloom.steps.truncate import Truncate
 from pairloom.tokenizer import count
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)

@@ -9,10 +9,12 @@ from pairloom.pipeline import run
 from pairloom.readers.model import ReadOptions
 from pairloom.recipe import Recipe
 from pairloom.reselect import reselect
+from pairloom.score import score
 from pairloom.stats import Summary
 from pairloom.step import Filter, ImageStep, Selection, Step, TextStep, step
+from pairloom.steps.align import Align
 from pairloom.steps.decode import Decode
-from pairloom.steps.dedup import Duplicates, KeepTop
+from pairloom.steps.dedup import Duplicates
 from pairloom.steps.filters import AspectRatio, Between, Language, MinSide, TextLength
 from pairloom.steps.hash import ImageHash
 from pairloom.steps.image import (
@@ -26,12 +28,15 @@ from pairloom.steps.image import (
     Stretch,
     TokenRatio,
 )
+from pairloom.steps.rank import KeepTop, Percentile
 from pairloom.steps.segment import Segment
-from pairloom.steps.text import Clean, DetectLanguage, Tokenize, Truncate
+from pairloom.steps.text import Clean, DetectLanguage, Tokenize
 from pairloom.steps.tiles import Tiles
+from pairloom.steps.truncate import Truncate
 from pairloom.verify import verify
 
 __all__ = [
+    "Align",
     "AspectRatio",
     "Batch",
     "Between",
@@ -54,6 +59,7 @@ __all__ = [
     "MinSide",
     "NativePatches",
     "PairloomError",
+    "Percentile",
     "RandomCrop",
     "ReadOptions",
     "Recipe",
@@ -74,6 +80,7 @@ __all__ = [
     "UsageError",
     "reselect",
     "run",
+    "score",
     "step",
     "verify",
 ]

@@ -16,7 +16,7 @@ from typing import Any
 from pairloom import __version__
 from pairloom.errors import RunError, UsageError
 from pairloom.readers.model import Plan
-from pairloom.recipe import Recipe, versions
+from pairloom.recipe import Recipe
 from pairloom.stats import Stats
 from pairloom.writers.parts import PRIVATE, remove_leftovers, write_json, write_whole
 from pairloom.writers.shard import data_name, manifest_name
@@ -74,7 +74,12 @@ class Output:
         return committed(self.root, self.recipe.staged().fingerprint(), len(self.plan.shards))
 
     def _said(self) -> dict[str, Any]:
-        about = {"pairloom": __version__, "versions": versions(), "recipe": self.recipe.to_literal(), "settings": self.settings}
+        about = {
+            "pairloom": __version__,
+            "versions": self.recipe.versions(),
+            "recipe": self.recipe.to_literal(),
+            "settings": self.settings,
+        }
         return {**about, **self.plan.to_json()}
 
     def _compare(self, known: dict[str, Any], extend: bool) -> None:

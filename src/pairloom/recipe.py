@@ -23,9 +23,21 @@ from pydantic import TypeAdapter, ValidationError
 from pairloom.batch import READ
 from pairloom.errors import Problem, RecipeError
 from pairloom.step import SELECTIONS, STEPS, Selection, Step
-from pairloom.steps import decode, dedup, filters, hash, image, segment, text, tiles
+from pairloom.steps import align, decode, dedup, filters, hash, image, rank, segment, text, tiles, truncate
 
-_REGISTERED = (decode, dedup, filters, hash, image, segment, text, tiles)  # importing a module registers its steps
+_REGISTERED = (
+    align,
+    decode,
+    dedup,
+    filters,
+    hash,
+    image,
+    rank,
+    segment,
+    text,
+    tiles,
+    truncate,
+)  # importing a module registers its steps
 REGISTRIES: dict[str, dict[str, type[Any]]] = {"steps": STEPS, "select": SELECTIONS}
 _LOCKED = ("pairloom", "pillow", "simplejpeg", "numpy", "pyarrow", "tokenizers", "sentencex", "ftfy", "py3langid")
 
@@ -96,8 +108,12 @@ class Recipe:
 
     def fingerprint(self) -> str:
         """A digest of what the output depends on beside the input: the resolved recipe and the versions of the libraries."""
-        said = json.dumps({"recipe": self.to_literal(), "versions": versions()}, sort_keys=True)
+        said = json.dumps({"recipe": self.to_literal(), "versions": self.versions()}, sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+    def versions(self) -> dict[str, str]:
+        """What the bytes of an output depend on beside input and recipe: versions of libraries, digests of what steps read."""
+        return {**versions(), **{f"{step.name} {k}": digest for step in self.steps for k, digest in step.depends_on().items()}}
 
     def staged(self) -> Recipe:
         """The same steps without the selection: what has to be done again only if a step changes."""

@@ -68,6 +68,10 @@ class Step:
         """How many pixels (width, height) this step needs of a whole image of `width` x `height`, None if it reads none."""
         return (width, height) if self.reads_pixels else None
 
+    def depends_on(self) -> dict[str, str]:
+        """What results depend on beside the options and the libraries, such as a model's weights: a digest of each, by name."""
+        return {}
+
     def __call__(self, batch: Batch) -> Batch:
         raise NotImplementedError
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
 from pairloom import __version__
+from pairloom.alignment.attention import Kind
+from pairloom.errors import UsageError
 from pairloom.readers.model import ReadOptions
+from pairloom.steps.align import Align, Views
 
 app = typer.Typer(
     name="pairloom",
@@ -38,6 +42,27 @@ ShardSize = Annotated[int, typer.Option(help="Most pairs in a shard.", min=1)]
 Limit = Annotated[int | None, typer.Option(help="Only the first N pairs.", min=1, show_default=False)]
 Sample = Annotated[int | None, typer.Option(help="Only N pairs spread evenly over the input.", min=1, show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else there.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", "-w", help="How many to work at a time.", min=1, show_default="all cores")
+]
+ModelName = Annotated[str, typer.Option("--model", "-m", help="A model as `pairloom models` lists them.")]
+Pooling = Annotated[Kind, typer.Option(help="How segments become one score.")]
+ViewsName = Annotated[Views, typer.Option(help="What of an image is looked at: whole, long (squares along long ones), tiles.")]
+Bank = Annotated[str | None, typer.Option(help="Folder of images of your own as the bank.", show_default="the one that ships")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+def aligned(model: str, pooling: Kind, views: Views, bank: str | None, device: str) -> Align:
+    """The step as its options on the command line say."""
+    align = Align(model, pooling, views, bank, device)
+    for problem in align.problems(set()):
+        raise UsageError(problem)
+    return align
+
+
+def cores() -> int:
+    """The cores that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def reading(image_column: str | None, text_column: str | None, encoding: str) -> ReadOptions:

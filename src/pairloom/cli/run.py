@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pairloom import pipeline
-from pairloom.cli.app import Encoding, ImageColumn, Input, Json, Limit, RecipeName, Sample, ShardSize, TextColumn, app, reading
+from pairloom.cli.app import (
+    Encoding,
+    ImageColumn,
+    Input,
+    Json,
+    Limit,
+    RecipeName,
+    Sample,
+    ShardSize,
+    TextColumn,
+    Workers,
+    app,
+    cores,
+    reading,
+)
 from pairloom.cli.show import ProgressView, complain, show_summary
 from pairloom.errors import Interrupted
 
@@ -20,7 +33,7 @@ def run(
     input: Input,
     output: Annotated[Path, typer.Argument(help="Folder for the shards; made if need be.", show_default=False)],
     recipe: RecipeName = "default",
-    workers: Annotated[int | None, typer.Option("--workers", "-w", help="Processes.", min=1, show_default="all cores")] = None,
+    workers: Workers = None,
     format: Annotated[str, typer.Option(help="webdataset or parquet (Hugging Face Image column).")] = "webdataset",
     shard_size: ShardSize = 10_000,
     limit: Limit = None,
@@ -41,7 +54,7 @@ def run(
         with ProgressView(quiet=json_) as view:
             summary = pipeline.run(
                 input, output, recipe,
-                workers=workers or _cores(),
+                workers=workers or cores(),
                 format=format, shard_size=shard_size, limit=limit, sample=sample,
                 reading=reading(image_column, text_column, encoding),
                 max_reject=max_reject, restart=restart, extend=extend, show=view,
@@ -55,8 +68,3 @@ def run(
     if summary.faults and not allow_input_faults:
         complain("parts of the input could not be read (see above); all else is committed. --allow-input-faults accepts that.")
         raise typer.Exit(1)
-
-
-def _cores() -> int:
-    """The cores that this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What people see in a terminal. All of it goes to standard error; only results go to standard output."""
+"""What people see in a terminal: results on standard output, all else on standard error."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pairloom.estimate import Estimate
+from pairloom.explain import Explanation
 from pairloom.pipeline import Progress as RunProgress
 from pairloom.stats import Summary
 
 _errors = Console(stderr=True, highlight=False)
+_results = Console(highlight=False)
 _PLAIN_SECONDS = 5.0
 
 
@@ -101,6 +103,22 @@ def show_estimate(found: Estimate) -> None:
         f"tried {tried.pairs_in:,}: {tried.pairs_out:,} ready, {tried.pairs_rejected:,} rejected {_reasons(tried.reasons)}"
     )
     _errors.print(f"about {found.bytes_out / 1e6:,.1f} MB of output, {found.seconds:,.0f} s with one worker; nothing was written")
+
+
+def show_explanation(found: Explanation) -> None:
+    """One pair: its text with the weight of each segment, and its views."""
+    _results.print(f"[bold]{escape(found.source_key)}[/]  alignment {found.alignment:.3f}  similarity {found.similarity:.3f}")
+    table = Table("", "weight", "score", "segment", box=None, pad_edge=False)
+    for part in found.parts:
+        if part.weight is not None:
+            score = "" if part.score is None else f"{part.score:.3f}"
+            bar = "█" * round(part.weight * 20)
+            table.add_row(f"[blue]{bar}[/]", f"{part.weight:.0%}", score, escape(part.text), style="bold" if part.best else None)
+    _results.print(table)
+    for number, view in enumerate(found.views):
+        box = ", ".join(f"{side:.0f}" for side in view.box)
+        what = f"view {number} ({box})" if number else "whole image"
+        _results.print(f"{what}: {view.score:.3f}{'  best' if view.best and len(found.views) > 1 else ''}")
 
 
 def _counted(number: int, thing: str) -> str:

@@ -1,4 +1,4 @@
-"""Selections: decisions that need all pairs of a run at once."""
+"""Duplicates among all pairs of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pairloom.step import SELECTIONS, Selection, step
 
@@ -67,31 +67,3 @@ class Duplicates(Selection):
             for place in places:
                 kept.setdefault(place, []).append(row)
         return dropped
-
-
-@step("keep_top", SELECTIONS)
-class KeepTop(Selection):
-    """Keep the `share` of all pairs with the highest values in `column`; of equal values the first in the input stay."""
-
-    column: str
-    share: Annotated[float, Field(gt=0, le=1)] | None = None
-    pairs: Annotated[int, Field(gt=0)] | None = None
-
-    reason = "not_in_top"
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> KeepTop:
-        if (self.share is None) == (self.pairs is None):
-            raise ValueError("give either `share` or `pairs`")
-        return self
-
-    @property
-    def reads(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (self.column,)
-
-    def drop(self, ledger: pa.Table) -> dict[int, str]:
-        values = ledger[self.column].to_numpy(zero_copy_only=False).astype(np.float64)
-        values = np.where(np.isnan(values), -np.inf, values)
-        kept = self.pairs if self.pairs is not None else round(len(values) * (self.share or 0))
-        order = np.argsort(-values, kind="stable")
-        return {int(row): f"{self.column} {values[row]:.6g}" for row in sorted(order[kept:].tolist())}

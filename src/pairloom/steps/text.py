@@ -1,4 +1,4 @@
-"""Text steps: cleaning that keeps the meaning, language, tokens, and cutting to a budget."""
+"""Text steps: cleaning that keeps the meaning, language, tokens."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import functools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import ftfy
 import pyarrow as pa
-from pydantic import Field
-from tokenizers import Encoding
 
 from pairloom.batch import Batch
 from pairloom.errors import Reject
 from pairloom.step import Step, TextStep, lift, step
-from pairloom.steps.segment import Budget, Span, sentences, tokenizer_problems
-from pairloom.tokenizer import MARKS, SPECIALS, count, load_tokenizer, longest_prefix, measure
+from pairloom.steps.segment import tokenizer_problems
+from pairloom.tokenizer import MARKS, load_tokenizer
 
 _MEND = ftfy.TextFixerConfig(
     unescape_html=True,
@@ -38,7 +35,6 @@ _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _BIDI_ENDS = "\u202c\u2069"  # of embeddings and overrides, of isolates
 _ISOLATES = "\u2066\u2067\u2068"
 _ROUNDS = 8
-_LOOKAHEAD = 1000
 
 _HEAD = 2000  # characters that tell a language as well as all of them
 _FEWEST = 3
@@ -149,79 +145,6 @@ class Tokenize(Step):
     def __call__(self, batch: Batch) -> Batch:
         tokens, rejects = lift(self.text, [text or "" for text in batch["text"]])
         return batch.with_columns(self.adds, tokens=tokens).with_rejects(rejects)
-
-
-@step("truncate")
-class Truncate(Step):
-    """Write `caption`, the part of the first text that a model is to read; `text` stays whole.
-
-    * `by: sentences`: as many whole sentences from the start as fit into `max_tokens` (begin and end marks included). They
-      are those of `segments` if `segment` ran before, else found in the same way. A first sentence that is too long
-      itself gives as much of it as fits.
-    * `by: tokens`: as much as fits, cut between words or else between characters.
-    * `by: characters`: the naive way, the first `max_characters` whatever they hold; nothing sees to the token budget.
-
-    `tokens_kept` and `tokens_lost` count without the two marks; what was kept is counted as read on its own.
-    """
-
-    by: Literal["sentences", "tokens", "characters"] = "sentences"
-    max_tokens: Budget = 77
-    tokenizer: str = "clip"
-    max_characters: Annotated[int, Field(gt=0)] = 512
-
-    reads: ClassVar[tuple[str, ...]] = ("text",)
-    adds: ClassVar[dict[str, pa.DataType]] = {"caption": pa.string(), "tokens_kept": pa.int32(), "tokens_lost": pa.int32()}
-
-    def problems(self, columns: set[str]) -> list[str]:
-        """What a recipe gets wrong that the fields alone don't show."""
-        return tokenizer_problems(self.tokenizer)
-
-    def text(self, text: str) -> str:
-        """The caption of one text."""
-        return self._caption(text, None)[0]
-
-    def __call__(self, batch: Batch) -> Batch:
-        texts = [text or "" for text in batch["text"]]
-        segments = batch["segments"] if "segments" in batch.table.column_names else [None] * len(batch)
-        jobs = [(text, cells and _first_sentences(cells)) for text, cells in zip(texts, segments, strict=True)]
-        found, rejects = lift(lambda job: self._caption(*job), jobs)
-        captions, kept, lost = ([row[place] if row else None for row in found] for place in range(3))
-        return batch.with_columns(self.adds, caption=captions, tokens_kept=kept, tokens_lost=lost).with_rejects(rejects)
-
-    def _caption(self, text: str, spans: Sequence[Span] | None) -> tuple[str, int, int]:
-        budget = self.max_tokens - SPECIALS
-        if self.by == "characters":
-            caption, total = text[: self.max_characters], count(self.tokenizer, text)
-        else:
-            encoding, total = measure(self.tokenizer, text, budget)
-            end = len(text) if total <= budget else self._end(text, encoding, spans)
-            caption = text[:end].strip()
-        kept = total if caption == text else count(self.tokenizer, caption)
-        return caption, kept, max(0, total - kept)
-
-    def _end(self, text: str, encoding: Encoding, spans: Sequence[Span] | None) -> int:
-        """Where to cut a text that is over the budget; `encoding` has more tokens than fit."""
-        budget = self.max_tokens - SPECIALS
-        room = int(encoding.offsets[budget][0])
-        if self.by == "sentences":
-            # Sentences past the budget don't matter, but where one ends can depend on what follows.
-            spans = spans or sentences(text[: room + _LOOKAHEAD])
-            for end in reversed([end for _, end in spans if end <= room]):
-                if count(self.tokenizer, text[:end]) <= budget:
-                    return end
-        return longest_prefix(self.tokenizer, text, budget, encoding)
-
-
-def _first_sentences(cells: Sequence[dict[str, int]]) -> list[Span]:
-    """The sentences of the first caption; segments that overlap are windows of one."""
-    spans: list[Span] = []
-    for cell in cells:
-        if cell["caption"] == 0:
-            if spans and cell["start"] < spans[-1][1]:
-                spans[-1] = (spans[-1][0], cell["end"])
-            else:
-                spans.append((cell["start"], cell["end"]))
-    return spans
 
 
 def _round(text: str) -> str:

@@ -13,8 +13,8 @@ from pairloom.batch import Batch
 from pairloom.geometry import Box
 from pairloom.step import Step, step
 
-_SIDES = ("left", "top", "right", "bottom")
-TILES = pa.list_(pa.struct([(side, pa.float64()) for side in _SIDES]))
+SIDES = ("left", "top", "right", "bottom")
+TILES = pa.list_(pa.struct([(side, pa.float64()) for side in SIDES]))
 """Boxes in pixels of the stored image."""
 
 
@@ -52,7 +52,7 @@ class Tiles(Step):
 
     def __call__(self, batch: Batch) -> Batch:
         boxes = [self.boxes(width, height) for width, height in zip(batch["width"], batch["height"], strict=True)]
-        return batch.with_columns(self.adds, tiles=[[dict(zip(_SIDES, box, strict=True)) for box in row] for row in boxes])
+        return batch.with_columns(self.adds, tiles=[[dict(zip(SIDES, box, strict=True)) for box in row] for row in boxes])
 
     def _grid(self, width: int, height: int) -> list[Box]:
         most_columns, most_rows = math.ceil(width / self.size), math.ceil(height / self.size)

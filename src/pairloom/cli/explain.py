@@ -1,0 +1,50 @@
+"""`pairloom explain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pairloom.cli.app import (
+    Bank,
+    Device,
+    Encoding,
+    ImageColumn,
+    Input,
+    ModelName,
+    Pooling,
+    ShardSize,
+    TextColumn,
+    ViewsName,
+    aligned,
+    app,
+    reading,
+)
+from pairloom.cli.show import say, show_explanation
+from pairloom.explain import explain as explain_pair
+
+
+@app.command()
+def explain(
+    input: Input,
+    key: Annotated[str, typer.Option("--key", "-k", help="The pair's key or source key.", show_default=False)],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write an HTML page as well.", show_default=False)] = None,
+    model: ModelName = "mini",
+    pooling: Pooling = "attention",
+    views: ViewsName = "long",
+    bank: Bank = None,
+    device: Device = "auto",
+    shard_size: ShardSize = 10_000,
+    image_column: ImageColumn = None,
+    text_column: TextColumn = None,
+    encoding: Encoding = "utf-8",
+) -> None:
+    """Show which segments of one pair's text carried the match with its image, and which view."""
+    align = aligned(model, pooling, views, bank, device)
+    found = explain_pair(input, key, align, reading(image_column, text_column, encoding), shard_size)
+    show_explanation(found)
+    if out:
+        found.save(out)
+        say(f"wrote {out}")

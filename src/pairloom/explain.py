@@ -1,0 +1,135 @@
+"""One pair explained: which segments of its text carried the match, and where in the image."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from pairloom import readers
+from pairloom.batch import Batch
+from pairloom.errors import RunError, UsageError
+from pairloom.pipeline import plan_of
+from pairloom.readers.model import ReadOptions
+from pairloom.run import make_key
+from pairloom.score import scoring
+from pairloom.steps.align import Align
+from pairloom.steps.image import Contain, Encode
+from pairloom.steps.tiles import SIDES
+from pairloom.writers.parts import write_whole
+
+_SIDE = 768
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of the text that counts. `weight` is None where it is no segment, such as the space between two."""
+
+    text: str
+    weight: float | None = None
+    score: float | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view: its box in pixels of the upright original, and its score."""
+
+    box: tuple[float, ...]
+    score: float
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Scores of one pair with what they are about; `image` is a small JPEG of the upright original of `width` x `height`."""
+
+    key: str
+    source_key: str
+    model: str
+    alignment: float
+    similarity: float
+    parts: tuple[Part, ...]
+    views: tuple[View, ...]
+    width: int
+    height: int
+    image: bytes
+
+    def to_html(self) -> str:
+        """A page that needs nothing else."""
+        environment = jinja2.Environment(loader=jinja2.PackageLoader("pairloom", "report"), autoescape=True, trim_blocks=True)
+        data = "data:image/jpeg;base64," + base64.b64encode(self.image).decode()
+        return environment.get_template("explain.html.j2").render(it=self, data=data)
+
+    def save(self, path: Path) -> None:
+        """Write the page."""
+        write_whole(path, self.to_html().encode())
+
+
+def explain(
+    inputs: str | Path | Sequence[str | Path],
+    key: str,
+    align: Align | None = None,
+    reading: ReadOptions | None = None,
+    shard_size: int = 10_000,
+) -> Explanation:
+    """Score the pair with that `key` or `source_key`.
+
+    Raises:
+        RecipeError, UsageError: if it can't work as asked, or there is no such pair.
+        RunError: if the pair was found and can't be scored.
+    """
+    align = align or Align()
+    batch = _find(inputs, key, reading or ReadOptions(), shard_size)
+    for step in scoring(align).bound():
+        batch, bad = step(batch).split()
+        if len(bad):
+            cell = bad["reject"][0]
+            raise RunError(f"{key} can't be scored: {cell['code']} in `{step.name}` ({cell['message']})")
+    return _explained(batch, align)
+
+
+def _find(inputs: str | Path | Sequence[str | Path], key: str, reading: ReadOptions, shard_size: int) -> Batch:
+    for shard in plan_of(inputs, reading, shard_size, None, None).shards:
+        for number, row in enumerate(readers.read(shard, reading)):
+            made = make_key(shard.index, number, shard_size)
+            if key in (made, row.source_key):
+                batch, bad = Batch.read([made], [row]).split()
+                if len(bad):
+                    raise RunError(f"{key} can't be read: {bad['reject'][0]['code']} ({bad['reject'][0]['message']})")
+                return batch
+    raise UsageError(f"there is no pair with the key {key!r}; `pairloom score` lists all keys")
+
+
+def _explained(batch: Batch, align: Align) -> Explanation:
+    assert batch.pixels is not None
+    row = batch.table.drop_columns(["image"]).to_pylist()[0]
+    seen = zip(row["views"], row["view_scores"], strict=True)
+    views = [
+        View(tuple(box[side] for side in SIDES), score, place == row["best_view"]) for place, (box, score) in enumerate(seen)
+    ]
+    return Explanation(
+        *(row["key"], row["source_key"], align.model, row["alignment"], row["similarity"]),
+        *(tuple(_parts(row)), tuple(views), row["original_width"], row["original_height"]),
+        Encode(quality=85).image(Contain(_SIDE).image(batch.pixels[0])),
+    )
+
+
+def _parts(row: Mapping[str, Any]) -> Iterator[Part]:
+    """The caption that counts, cut into its segments and what lies between; of overlapping windows each shows what it adds."""
+    text, before = row["text"], 0
+    cells = zip(row["segments"], row["segment_scores"], row["segment_weights"], strict=True)
+    for place, (cell, score, weight) in enumerate(cells):
+        if cell["caption"] != row["best_caption"]:
+            continue
+        start = max(before, cell["start"])
+        if start > before:
+            yield Part(text[before:start])
+        yield Part(text[start : cell["end"]], weight, score, place == row["best_segment"])
+        before = cell["end"]
+    if before < len(text):
+        yield Part(text[before:])

@@ -1,0 +1,93 @@
+"""The image bank: unrelated images by which a model tells what text is informative, and what it finds in any image.
+
+About 256 small openly licensed images come with Pairloom; `data/bank/bank.csv` says what they are. A model embeds them once.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from pairloom.batch import Pixels
+from pairloom.errors import UsageError
+from pairloom.models.model import Model
+from pairloom.models.transform import Array
+
+BANK = Path(__file__).parents[1] / "data" / "bank"
+_READY = BANK / "embedded"  # what the shipped model makes of the shipped bank
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_FEWEST = 16  # a deviation over less says little
+_MOST = 4096
+
+
+@functools.cache
+def bank_digest(folder: str | None = None) -> str:
+    """SHA-256 of the images of a bank, None being the one that ships.
+
+    Raises:
+        UsageError: if the folder holds fewer than 16 images, or more than 4,096.
+    """
+    paths = _paths(folder)
+    if not _FEWEST <= len(paths) <= _MOST:
+        raise UsageError(f"a bank needs {_FEWEST} to {_MOST:,} images ({', '.join(_SUFFIXES)}); {folder} holds {len(paths)}")
+    each = (hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
+    return hashlib.sha256("".join(each).encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=4)
+def embed_bank(model: Model, folder: str | None = None) -> Array:
+    """The bank's embeddings by `model`, float32 (images, dimension), L2-normalised; computed once and kept in the user's cache.
+
+    Raises:
+        UsageError: if the folder is no bank, or an image in it can't be read.
+    """
+    name = hashlib.sha256(f"{model.fingerprint} {bank_digest(folder)}".encode()).hexdigest()[:32] + ".npy"
+    for place in (_READY, _cache()):
+        with suppress(OSError, ValueError, EOFError):  # not there, or cut off: embed it again
+            found: Array = np.load(place / name, allow_pickle=False)
+            return found
+    embedded = model.embed_images(list(_images(folder)))
+    if not np.isfinite(embedded).all():
+        raise UsageError(f"{model.name} gave an embedding of the bank that is no number")
+    with suppress(OSError):  # a cache that can't be written costs time only
+        keep_bank(_cache() / name, embedded)
+    return embedded
+
+
+def keep_bank(path: Path, embedded: Array) -> None:
+    """Write embeddings so that they are there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    private = path.with_name(f"{path.name}.{os.getpid()}")
+    buffer = io.BytesIO()
+    np.save(buffer, embedded, allow_pickle=False)
+    private.write_bytes(buffer.getvalue())
+    private.replace(path)
+
+
+def _paths(folder: str | None) -> list[Path]:
+    place = Path(folder) if folder else BANK
+    try:
+        return sorted(path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES)
+    except OSError as fault:
+        raise UsageError(f"the bank {place} can't be listed: {fault.strerror}") from None
+
+
+def _images(folder: str | None) -> Iterator[Pixels]:
+    for path in _paths(folder):
+        try:
+            with Image.open(path) as image:
+                yield np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
+            raise UsageError(f"{path} can't be read: {fault}") from None
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pairloom" / "bank"

@@ -1,0 +1,235 @@
+"""Alignment: segments of the text against views of the image, in the feature space of a dual encoder."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pairloom.alignment.attention import Alignment, Kind, align, bank_statistics
+from pairloom.batch import Batch, Pixels
+from pairloom.errors import Reject, UsageError
+from pairloom.geometry import Box, Geometry
+from pairloom.models import Model, bank_digest, embed_bank, load
+from pairloom.step import Step, lift, step
+from pairloom.steps.tiles import SIDES, TILES, Tiles
+
+Vectors = npt.NDArray[np.float32]
+Views = Literal["whole", "long", "tiles"]
+
+_LONG = 2.0  # from this aspect ratio on, a square view shows less than half of the image
+_IMAGES, _TEXTS = 16, 64  # at a time; cut by row order, so that the same shard gives the same batches
+_SEGMENTS = 512  # of one caption; a book beside a picture must not stop the line
+_LETTERS = 32  # a token seldom has more
+_DIGITS = 4  # alone and in a batch scores agree to 1e-4; thresholds see no more than that
+_FLOATS = pa.list_(pa.float32())
+
+
+@dataclass(frozen=True, slots=True)
+class _Caption:
+    """What is embedded of a caption: as much of it as the model reads, and its segments, None where nothing reaches the model."""
+
+    whole: str
+    segments: tuple[str | None, ...]
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.whole, *(text for text in self.segments if text)] if self.whole else []
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The scores of one pair; `captions` has None for each that the model could not read."""
+
+    captions: list[Alignment | None]
+    cells: list[list[tuple[float | None, float]]]
+    best: int
+    similarity: float
+
+
+@step("align")
+class Align(Step):
+    """Score how well text and image fit: each segment against each view, pooled by attention.
+
+    `similarity` is the plain cosine of the whole image and the text, as far as the model reads, cut at a sentence end: the
+    number that published thresholds mean. `alignment` is the sum of `segment_weights` times `segment_scores`; what those are
+    `pooling` decides, see `pairloom.alignment.attention`. Of several captions the best-scored one counts and becomes `text`.
+
+    `views` are the whole image; with `long`, overlapping squares along an image of 2:1 or longer; with `tiles`, a grid over
+    each image that is larger than what the model sees at a time. `model` is a name that `pairloom models` lists, `bank` a
+    folder of images of your own by which to tell what is informative. Of a caption the first 512 segments are scored.
+    """
+
+    model: str = "mini"
+    pooling: Kind = "attention"
+    views: Views = "long"
+    bank: str | None = None
+    device: str = "auto"
+
+    reads: ClassVar[tuple[str, ...]] = ("texts", "segments", "geometry")
+    reads_pixels: ClassVar[bool] = True
+    adds: ClassVar[dict[str, pa.DataType]] = {
+        **dict.fromkeys(("similarity", "alignment"), pa.float32()),
+        **dict.fromkeys(("best_caption", "best_segment", "best_view"), pa.int32()),
+        **dict.fromkeys(("caption_alignments", "segment_scores", "segment_weights", "view_scores"), _FLOATS),
+        "views": TILES,
+    }
+
+    def problems(self, columns: set[str]) -> list[str]:
+        """What a recipe gets wrong that the fields alone don't show."""
+        try:
+            self.depends_on()
+        except UsageError as fault:
+            return [str(fault)]
+        return []
+
+    def depends_on(self) -> dict[str, str]:
+        return {"model": load(self.model, self.device).fingerprint, "bank": bank_digest(self.bank)}
+
+    def needs(self, width: int, height: int) -> tuple[int, int] | None:
+        transform = load(self.model, self.device).transform
+        wide = high = 0.0
+        for left, top, right, bottom in self.boxes(width, height):
+            w, h = transform.needs(math.ceil(right - left), math.ceil(bottom - top))
+            wide, high = max(wide, w * width / (right - left)), max(high, h * height / (bottom - top))
+        return min(width, math.ceil(wide)), min(height, math.ceil(high))
+
+    def boxes(self, width: int, height: int) -> list[Box]:
+        """The views of an image of `width` x `height` in its pixels, the whole first."""
+        if self.views == "tiles":
+            return Tiles(size=max(load(self.model, self.device).transform.size)).boxes(width, height)
+        if self.views == "long" and max(width, height) >= _LONG * min(width, height):
+            return Tiles(size=min(width, height), max_tiles=4, layout="squares").boxes(width, height)
+        return [(0.0, 0.0, float(width), float(height))]
+
+    def __call__(self, batch: Batch) -> Batch:
+        assert batch.pixels is not None
+        model = load(self.model, self.device)
+        bank = embed_bank(model, self.bank)
+        boxes = [self.boxes(*size) for size in zip(batch["width"], batch["height"], strict=True)]
+        views = self._embed_views(batch, boxes, model)
+        captions = [_captions(model, *row) for row in zip(batch["texts"], batch["segments"], strict=True)]
+        texts = list(dict.fromkeys(text for row in captions for caption in row for text in caption.texts))
+        known = dict(zip(texts, _embed(model.embed_texts, texts, _TEXTS), strict=True))
+        found, rejects = lift(lambda row: self._score(*row, known, bank, model), list(zip(views, captions, strict=True)))
+        return _written(batch, boxes, found).with_rejects(rejects)
+
+    def _embed_views(self, batch: Batch, boxes: list[list[Box]], model: Model) -> list[Vectors]:
+        sizes = zip(batch["width"], batch["height"], strict=True)
+        images = [_cut(*row, box) for *row, each in zip(batch.pixels or (), sizes, boxes, strict=True) for box in each]
+        vectors, rows = iter(_embed(model.embed_images, images, _IMAGES)), []
+        for each in boxes:
+            rows.append(np.stack([next(vectors) for _ in each]))
+        return rows
+
+    def _score(
+        self, views: Vectors, captions: Sequence[_Caption], known: Mapping[str, Vectors], bank: Vectors, model: Model
+    ) -> _Pair:
+        """One pair. Raises `Reject`: empty_text, not_finite."""
+        scored = [self._caption(views, caption, known, bank, model) for caption in captions]
+        if not any(scored):
+            raise Reject("empty_text", f"nothing that {model.name} reads")
+        best = max(range(len(scored)), key=lambda number: (_rounded(scored[number]), -number))
+        similarity = float(views[0].astype(np.float64) @ known[captions[best].whole])
+        cells = [self._cells(caption, one) for caption, one in zip(captions, scored, strict=True)]
+        return _Pair(scored, cells, best, similarity)
+
+    def _caption(
+        self, views: Vectors, caption: _Caption, known: Mapping[str, Vectors], bank: Vectors, model: Model
+    ) -> Alignment | None:
+        if not caption.whole:
+            return None
+        texts = [caption.whole] if self.pooling == "whole" else caption.texts[1:] or [caption.whole]
+        vectors = np.stack([known[text] for text in texts]).astype(np.float64)
+        try:
+            return align(vectors @ views.T, *bank_statistics(vectors, bank), model.pooling, self.pooling)
+        except ValueError:
+            raise Reject("not_finite", f"{model.name} gave an embedding that is no number") from None
+
+    def _cells(self, caption: _Caption, found: Alignment | None) -> list[tuple[float | None, float]]:
+        """Score and weight of every segment; those that were not scored have neither."""
+        if found is None or self.pooling == "whole" or not any(caption.segments):
+            return [(None, 0.0)] * len(caption.segments)
+        scores = iter(zip(found.scores.tolist(), found.weights.tolist(), strict=True))
+        return [next(scores) if text else (None, 0.0) for text in caption.segments]
+
+
+def _captions(model: Model, texts: Sequence[str | None], cells: Sequence[Mapping[str, int]]) -> list[_Caption]:
+    made = []
+    for number, text in enumerate(texts):
+        spans = [(cell["start"], cell["end"]) for cell in cells if cell["caption"] == number]
+        pieces = [(text or "")[start:end] for start, end in spans[:_SEGMENTS]]
+        read = tuple(None if model.is_empty(piece) else piece for piece in pieces) + (None,) * (len(spans) - len(pieces))
+        made.append(_Caption(_head(model, text or "", [end for _, end in spans]), read))
+    return made
+
+
+def _head(model: Model, text: str, ends: Sequence[int]) -> str:
+    """As much of a text as the model reads, up to a sentence end if there is one; nothing if the model would read nothing."""
+    head = text[: model.context_length * _LETTERS]
+    if model.is_empty(head):
+        return ""
+    near = [end for end in ends if end <= len(head)]
+    fits = bisect_right(near, model.context_length, key=lambda end: model.count_tokens(head[:end]))
+    return head[: near[fits - 1]] if fits else head
+
+
+def _cut(pixels: Pixels, size: tuple[int, int], box: Box) -> Pixels:
+    """A view of an image of `size`, of which `pixels` may be a smaller rendering."""
+    x, y = pixels.shape[1] / size[0], pixels.shape[0] / size[1]
+    left, top = math.floor(box[0] * x), math.floor(box[1] * y)
+    return pixels[top : max(top + 1, math.ceil(box[3] * y - 1e-9)), left : max(left + 1, math.ceil(box[2] * x - 1e-9))]
+
+
+def _embed(embed: Callable[[Any], Vectors], values: Sequence[Any], size: int) -> list[Vectors]:
+    """Embeddings of all values, some at a time, on as many threads as the line has."""
+    parts, rejects = lift(embed, [values[start : start + size] for start in range(0, len(values), size)])
+    assert not rejects
+    return [vector for part in parts if part is not None for vector in part]
+
+
+def _rounded(found: Alignment | None) -> float:
+    return -math.inf if found is None else round(found.alignment, _DIGITS)
+
+
+def _written(batch: Batch, boxes: list[list[Box]], found: Sequence[_Pair | None]) -> Batch:
+    columns: dict[str, list[Any]] = {name: [] for name in (*Align.adds, "text")}
+    geometries = zip(batch["geometry"], batch["width"], batch["height"], strict=True)
+    for pair, views, (cell, width, height), texts in zip(found, boxes, geometries, batch["texts"], strict=True):
+        row = _row(pair, views) if pair else dict.fromkeys(Align.adds)
+        row["text"] = texts[pair.best if pair else 0] if texts else ""
+        if pair:
+            seen = Geometry(1, 1, tuple(cell["crop"]), width, height, tuple(cell["box"]))
+            row["views"] = [_original(seen, box) for box in views]
+        for name, values in columns.items():
+            values.append(row[name])
+    return batch.with_columns(Align.adds, **columns)
+
+
+def _row(pair: _Pair, views: list[Box]) -> dict[str, Any]:
+    chosen, cells = pair.captions[pair.best], [cell for caption in pair.cells for cell in caption]
+    assert chosen is not None
+    before, weights = sum(map(len, pair.cells[: pair.best])), [round(weight, _DIGITS) for _, weight in pair.cells[pair.best]]
+    return {
+        "similarity": round(pair.similarity, _DIGITS),
+        "alignment": _rounded(chosen),
+        "best_caption": pair.best,
+        "caption_alignments": [None if one is None else _rounded(one) for one in pair.captions],
+        "segment_scores": [None if score is None else round(score, _DIGITS) for score, _ in cells],
+        "segment_weights": [round(weight, _DIGITS) for _, weight in cells],
+        "best_segment": before + weights.index(max(weights)) if any(weights) else None,
+        "view_scores": [round(float(score), _DIGITS) for score in chosen.views],
+        "best_view": int(np.round(chosen.views, _DIGITS).argmax()),
+    }
+
+
+def _original(seen: Geometry, box: Box) -> dict[str, float]:
+    """A box of the image that was scored in pixels of the upright original."""
+    corners = (*seen.to_source(box[0], box[1]), *seen.to_source(box[2], box[3]))
+    return {side: round(value, 4) for side, value in zip(SIDES, corners, strict=True)}
