@@ -18,6 +18,7 @@ from PIL import Image, ImageFile
 from pydantic import Field
 
 from pairloom.batch import Batch, Pixels
+from pairloom.drawing import Level
 from pairloom.errors import Reject
 from pairloom.geometry import Geometry
 from pairloom.step import Step, lift, step
@@ -28,7 +29,6 @@ _BOX, _SHARE = pa.list_(pa.float64()), pa.float64()
 GEOMETRY = pa.struct([("crop", _BOX), ("box", _BOX), ("lost", _SHARE), ("padded", _SHARE), ("distortion", _SHARE)])
 """A `Geometry` from the upright original to the stored image: its two boxes, and what it cost."""
 
-Level = Annotated[int, Field(ge=0, le=255)]
 
 _MARGIN = 1.5  # a scaled decode that lands just above the target costs quality (measured: 3 dB); with this it doesn't
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000", "MPO")

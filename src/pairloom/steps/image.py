@@ -15,15 +15,13 @@ from PIL import Image, ImageEnhance
 from pydantic import Field
 
 from pairloom.batch import Batch, Pixels
+from pairloom.drawing import Fill, draw
 from pairloom.errors import Reject
-from pairloom.geometry import Geometry
+from pairloom.geometry import Geometry, patch_grid
 from pairloom.step import ImageStep, Step, lift, step
-from pairloom.steps.decode import Level, geometry_cell
+from pairloom.steps.decode import geometry_cell
 
 Side = Annotated[int, Field(gt=0, le=65_500)]
-Fill = Literal["mean", "black", "white", "edge"] | tuple[Level, Level, Level]
-_COLOURS = {"mean": (122, 116, 104), "black": (0, 0, 0), "white": (255, 255, 255)}  # mean: CLIP's normaliser
-_LARGEST = 1 << 26  # pixels of a canvas (8192 x 8192): a few options too many must not eat the memory of a worker
 _STALE = {"tiles": "tiles", "image_tokens": "token_ratio"}  # columns that speak of the size, and the steps that write them
 
 
@@ -155,13 +153,7 @@ class NativePatches(GeometryStep):
         return Geometry.resize((width, height), (columns * self.patch, rows * self.patch))
 
     def _grid(self, width: int, height: int) -> tuple[int, int]:
-        """The most patches that fit the budget, by the processor's own search, so that both round alike."""
-        low, high = 1e-6, 100.0
-        while high - low >= 1e-5:
-            scale = (low + high) / 2
-            within = math.ceil(width * scale / self.patch) * math.ceil(height * scale / self.patch) <= self.max_patches
-            low, high = (scale, high) if within else (low, scale)
-        columns, rows = (max(1, math.ceil(side * low / self.patch)) for side in (width, height))
+        columns, rows = patch_grid(width, height, self.patch, self.max_patches)
         if self.upscale:
             return columns, rows
         return min(columns, max(1, width // self.patch)), min(rows, max(1, height // self.patch))
@@ -250,45 +242,6 @@ class Encode(Step):
         assert batch.pixels is not None
         results, rejects = lift(self.image, batch.pixels)
         return batch.with_columns({}, image=results).with_pixels(None).with_rejects(rejects)
-
-
-def draw(pixels: Pixels, geometry: Geometry, fill: Fill = "mean") -> Pixels:
-    """Draw `pixels` as `geometry` says with one antialiased bicubic resize.
-
-    `pixels` may show the source at another size (a scaled decode): the crop is scaled with it.
-
-    Raises:
-        Reject: too_many_pixels, if the canvas is larger than 8192 x 8192.
-    """
-    if geometry.width * geometry.height > _LARGEST:
-        raise Reject("too_many_pixels", f"{geometry.width}x{geometry.height} to be drawn, the limit is {_LARGEST} pixels")
-    columns, x0, x1 = _span(pixels.shape[1], geometry.source_width, geometry.crop[::2], geometry.box[::2], geometry.width)
-    rows, y0, y1 = _span(pixels.shape[0], geometry.source_height, geometry.crop[1::2], geometry.box[1::2], geometry.height)
-    size, crop = (x1 - x0, y1 - y0), (columns[0], rows[0], columns[1], rows[1])
-    if crop == (0, 0, *size) and pixels.shape[:2] == size[::-1]:
-        shown = pixels
-    else:
-        shown = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, box=crop))
-    if size == (geometry.width, geometry.height):
-        return shown
-    pad = ((y0, geometry.height - y1), (x0, geometry.width - x1), (0, 0))
-    if fill == "edge":
-        return np.pad(shown, pad, mode="edge")
-    canvas = np.empty((geometry.height, geometry.width, 3), np.uint8)
-    canvas[:] = _COLOURS[fill] if isinstance(fill, str) else fill
-    canvas[y0:y1, x0:x1] = shown
-    return canvas
-
-
-def _span(
-    present: int, source: int, crop: Sequence[float], box: Sequence[float], canvas: int
-) -> tuple[tuple[float, float], int, int]:
-    """Along one axis: the crop in the present pixels, and the whole pixels of the canvas that it goes to, one at least."""
-    # A scaled decode is 1/n with the last pixel perhaps beyond the edge: 1001 gives 501, of which 500.5 are image.
-    n = max(1, round(source / present))
-    scale = 1 / n if -(-source // n) == present else present / source
-    first = min(round(box[0]), canvas - 1)
-    return (crop[0] * scale, min(crop[1] * scale, present)), first, max(round(box[1]), first + 1)
 
 
 def _fit(width: int, height: int, side: int, upscale: bool) -> tuple[int, int]:

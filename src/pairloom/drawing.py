@@ -1,0 +1,61 @@
+"""Drawing an image as a geometry says: the one resize that steps, models and loaders share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import Field
+
+from pairloom.batch import Pixels
+from pairloom.errors import Reject
+from pairloom.geometry import Geometry
+
+Level = Annotated[int, Field(ge=0, le=255)]
+Fill = Literal["mean", "black", "white", "edge"] | tuple[Level, Level, Level]
+Interpolation = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
+"""Pillow's filters, each antialiased when it makes smaller. The place of a name is its number in checkpoints' files."""
+
+_COLOURS = {"mean": (122, 116, 104), "black": (0, 0, 0), "white": (255, 255, 255)}  # mean: CLIP's normaliser
+_LARGEST = 1 << 26  # pixels of a canvas (8192 x 8192): a few options too many must not eat the memory of a worker
+
+
+def draw(pixels: Pixels, geometry: Geometry, fill: Fill = "mean", interpolation: Interpolation = "bicubic") -> Pixels:
+    """Draw `pixels`, RGB uint8 (h, w, 3), as `geometry` says with one antialiased resize.
+
+    `pixels` may show the source at another size (a scaled decode): the crop is scaled with it.
+
+    Raises:
+        Reject: too_many_pixels, if the canvas is larger than 8192 x 8192.
+    """
+    if geometry.width * geometry.height > _LARGEST:
+        raise Reject("too_many_pixels", f"{geometry.width}x{geometry.height} to be drawn, the limit is {_LARGEST} pixels")
+    columns, x0, x1 = _span(pixels.shape[1], geometry.source_width, geometry.crop[::2], geometry.box[::2], geometry.width)
+    rows, y0, y1 = _span(pixels.shape[0], geometry.source_height, geometry.crop[1::2], geometry.box[1::2], geometry.height)
+    size, crop = (x1 - x0, y1 - y0), (columns[0], rows[0], columns[1], rows[1])
+    if crop == (0, 0, *size) and pixels.shape[:2] == size[::-1]:
+        shown = pixels
+    else:
+        shown = np.array(Image.fromarray(pixels).resize(size, Image.Resampling[interpolation.upper()], box=crop))
+    if size == (geometry.width, geometry.height):
+        return shown
+    pad = ((y0, geometry.height - y1), (x0, geometry.width - x1), (0, 0))
+    if fill == "edge":
+        return np.pad(shown, pad, mode="edge")
+    canvas = np.empty((geometry.height, geometry.width, 3), np.uint8)
+    canvas[:] = _COLOURS[fill] if isinstance(fill, str) else fill
+    canvas[y0:y1, x0:x1] = shown
+    return canvas
+
+
+def _span(
+    present: int, source: int, crop: Sequence[float], box: Sequence[float], canvas: int
+) -> tuple[tuple[float, float], int, int]:
+    """Along one axis: the crop in the present pixels, and the whole pixels of the canvas that it goes to, one at least."""
+    # A scaled decode is 1/n with the last pixel perhaps beyond the edge: 1001 gives 501, of which 500.5 are image.
+    n = max(1, round(source / present))
+    scale = 1 / n if -(-source // n) == present else present / source
+    first = min(round(box[0]), canvas - 1)
+    return (crop[0] * scale, min(crop[1] * scale, present)), first, max(round(box[1]), first + 1)

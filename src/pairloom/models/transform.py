@@ -1,0 +1,127 @@
+"""What a checkpoint does to an image before its tower sees it, as one geometry, one resize and one normalisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pairloom.batch import Pixels
+from pairloom.drawing import Interpolation, draw
+from pairloom.geometry import Geometry, patch_grid
+
+Array = npt.NDArray[np.float32]
+Mode = Literal["squash", "shortest", "letterbox", "buckets", "naflex"]
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """The preprocessing of one checkpoint; sizes are (width, height) in pixels.
+
+    * `squash`: scale to `resize` whatever the ratio.
+    * `shortest`: scale so that the shorter side is that of `resize`, the longer one rounded down; the ratio is kept.
+    * `letterbox`: scale to fit into `resize`; the ratio is kept.
+    * `buckets`: scale to the one of `buckets` whose ratio is nearest.
+    * `naflex`: scale to multiples of `patch`, as many patches as `max_patches` allows, the ratio nearly kept (SigLIP 2).
+
+    In the first three modes the middle of the result is then cut to `size`, or padded to it with `fill`. Where the margin is
+    odd, the cut lies `down` (transformers) or at the nearest `even` pixel (torchvision, open_clip), and the wider padding
+    lies before or after the image likewise.
+    """
+
+    mode: Mode
+    size: Size
+    resize: Size
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Interpolation = "bicubic"
+    fill: tuple[int, int, int] = (0, 0, 0)
+    rounding: Literal["down", "even"] = "down"
+    buckets: tuple[Size, ...] = ()
+    patch: int = 16
+    max_patches: int = 256
+
+    def geometry(self, width: int, height: int) -> Geometry:
+        """Where an image of `width` x `height` goes on the model's canvas."""
+        scaled = self._scaled(width, height)
+        resized = Geometry.resize((width, height), scaled)
+        if self.mode in ("buckets", "naflex"):
+            return resized
+        left, right, x0, x1 = self._middle(scaled[0], self.size[0])
+        top, bottom, y0, y1 = self._middle(scaled[1], self.size[1])
+        return resized.then(Geometry(*scaled, (left, top, right, bottom), *self.size, (x0, y0, x1, y1)))
+
+    def needs(self, width: int, height: int) -> Size:
+        """The smallest decoded size that serves an original of `width` x `height`: no more than that, no less than is drawn."""
+        x, y = self.geometry(width, height).scale
+        # a hair is taken off, since 224 pixels of 500 computed there and back are 224.00000000000003
+        return math.ceil(width * min(x, 1) - 1e-9), math.ceil(height * min(y, 1) - 1e-9)
+
+    def draw(self, pixels: Pixels) -> Pixels:
+        """The canvas as the tower sees it, RGB uint8 (h, w, 3), before normalisation.
+
+        Raises:
+            Reject: too_many_pixels, where a canvas would be larger than 8192 x 8192.
+        """
+        geometry = self.geometry(pixels.shape[1], pixels.shape[0])
+        return draw(pixels, geometry, self.fill, self.interpolation)
+
+    def apply(self, pixels: Pixels) -> Array:
+        """RGB uint8 (h, w, 3) of any size as the model's input, float32 (3, height, width)."""
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        values = (self.draw(pixels).astype(np.float32) * np.float32(1 / 255) - mean) / std
+        return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+    def patches(self, inputs: Sequence[Array]) -> tuple[Array, npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """What `apply` made, n arrays of any shape, as NaFlex towers take it.
+
+        Returns the patches, float32 (n, max_patches, patch * patch * 3), a row of patches after the other, filled up with
+        zeros; the mask of real ones, int32 (n, max_patches); and how many there are, int64 (n, 2) as (rows, columns).
+        """
+        patches = np.zeros((len(inputs), self.max_patches, 3 * self.patch**2), np.float32)
+        mask = np.zeros((len(inputs), self.max_patches), np.int32)
+        shapes = np.zeros((len(inputs), 2), np.int64)
+        for number, values in enumerate(inputs):
+            rows, columns = shapes[number] = values.shape[1] // self.patch, values.shape[2] // self.patch
+            cells = values.reshape(3, rows, self.patch, columns, self.patch).transpose(1, 3, 2, 4, 0)
+            patches[number, : rows * columns] = cells.reshape(rows * columns, -1)
+            mask[number, : rows * columns] = 1
+        return patches, mask, shapes
+
+    def _scaled(self, width: int, height: int) -> Size:
+        """The size of the whole image after scaling, before anything is cut off or padded."""
+        if self.mode == "shortest":
+            return _shortest(width, height, self.resize)
+        if self.mode == "letterbox":
+            ratio = max(width / self.resize[0], height / self.resize[1])
+            return max(1, round(width / ratio)), max(1, round(height / ratio))
+        if self.mode == "buckets":
+            return min(self.buckets, key=lambda size: (abs(math.log(size[0] * height / (size[1] * width))), size))
+        if self.mode == "naflex":
+            columns, rows = patch_grid(width, height, self.patch, self.max_patches)
+            return columns * self.patch, rows * self.patch
+        return self.resize
+
+    def _middle(self, scaled: int, canvas: int) -> tuple[float, float, float, float]:
+        """Along one axis: the part of the scaled image that is kept, and where on the canvas it goes."""
+        margin = scaled - canvas
+        if margin >= 0:
+            first = margin // 2 if self.rounding == "down" else round(margin / 2)
+            return first, first + canvas, 0, canvas
+        first = (1 - margin) // 2 if self.rounding == "down" else -margin // 2
+        return 0, scaled, first, first + scaled
+
+
+def _shortest(width: int, height: int, resize: Size) -> Size:
+    if resize[0] != resize[1]:  # open_clip's rule for canvases that are no squares
+        ratio = min(width / resize[0], height / resize[1])
+        return round(width / ratio), round(height / ratio)
+    short, long = min(width, height), max(width, height)
+    longer = int(resize[0] * long / short)
+    return (resize[0], longer) if width <= height else (longer, resize[0])
