@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from pairloom.batch import Batch
 from pairloom.errors import Interrupted, PairloomError, RecipeError, Reject, RunError, UsageError
+from pairloom.explain import explain
 from pairloom.geometry import Geometry
 from pairloom.pipeline import run
 from pairloom.readers.model import ReadOptions
@@ -78,6 +79,7 @@ __all__ = [
     "Tokenize",
     "Truncate",
     "UsageError",
+    "explain",
     "reselect",
     "run",
     "score",

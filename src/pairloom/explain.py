@@ -15,8 +15,10 @@ from pairloom.batch import Batch
 from pairloom.errors import RunError, UsageError
 from pairloom.pipeline import plan_of
 from pairloom.readers.model import ReadOptions
+from pairloom.recipe import Recipe
 from pairloom.run import make_key
 from pairloom.score import scoring
+from pairloom.step import Step
 from pairloom.steps.align import Align
 from pairloom.steps.image import Contain, Encode
 from pairloom.steps.tiles import SIDES
@@ -73,24 +75,24 @@ class Explanation:
 def explain(
     inputs: str | Path | Sequence[str | Path],
     key: str,
-    align: Align | None = None,
+    recipe: str | Recipe = "default",
     reading: ReadOptions | None = None,
     shard_size: int = 10_000,
 ) -> Explanation:
-    """Score the pair with that `key` or `source_key`.
+    """Score the pair with that `key` or `source_key` as `run` by `recipe` would.
 
     Raises:
         RecipeError, UsageError: if it can't work as asked, or there is no such pair.
         RunError: if the pair was found and can't be scored.
     """
-    align = align or Align()
+    steps = scoring(recipe if isinstance(recipe, Recipe) else Recipe.load(recipe))
     batch = _find(inputs, key, reading or ReadOptions(), shard_size)
-    for step in scoring(align).bound():
+    for step in steps:
         batch, bad = step(batch).split()
         if len(bad):
             cell = bad["reject"][0]
             raise RunError(f"{key} can't be scored: {cell['code']} in `{step.name}` ({cell['message']})")
-    return _explained(batch, align)
+    return _explained(batch, steps[-1])
 
 
 def _find(inputs: str | Path | Sequence[str | Path], key: str, reading: ReadOptions, shard_size: int) -> Batch:
@@ -105,8 +107,8 @@ def _find(inputs: str | Path | Sequence[str | Path], key: str, reading: ReadOpti
     raise UsageError(f"there is no pair with the key {key!r}; `pairloom score` lists all keys")
 
 
-def _explained(batch: Batch, align: Align) -> Explanation:
-    assert batch.pixels is not None
+def _explained(batch: Batch, align: Step) -> Explanation:
+    assert batch.pixels is not None and isinstance(align, Align)
     row = batch.table.drop_columns(["image"]).to_pylist()[0]
     seen = zip(row["views"], row["view_scores"], strict=True)
     views = [

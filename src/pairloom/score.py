@@ -16,11 +16,8 @@ from pairloom.readers.model import ReadOptions
 from pairloom.recipe import Recipe
 from pairloom.run import read_batches, run_steps
 from pairloom.stats import Stats, StepCount, Summary
-from pairloom.step import threads
+from pairloom.step import Step, threads
 from pairloom.steps.align import Align
-from pairloom.steps.decode import Decode
-from pairloom.steps.segment import Segment
-from pairloom.steps.text import Clean
 from pairloom.writers.ledger import TableWriter
 from pairloom.writers.parts import Parts
 
@@ -30,15 +27,22 @@ SCORES = pa.schema(
 """The columns of a table of scores: those that `align` adds, and the reason code of a pair that has none."""
 
 
-def scoring(align: Align) -> Recipe:
-    """The steps that lead to the scores, as the recipe `default` has them."""
-    return Recipe((Decode(), Clean(), Segment(), align))
+def scoring(recipe: Recipe) -> tuple[Step, ...]:
+    """The steps of a recipe up to `align`, told what follows as in a run: what is decoded, and so each score, is the same.
+
+    Raises:
+        UsageError: if the recipe scores nothing.
+    """
+    place = next((place for place, step in enumerate(recipe.steps) if isinstance(step, Align)), None)
+    if place is None:
+        raise UsageError("the recipe has no `align` step, so there is nothing to score by")
+    return recipe.bound()[: place + 1]
 
 
 def score(
     inputs: str | Path | Sequence[str | Path],
     output: str | Path,
-    align: Align | None = None,
+    recipe: str | Recipe = "default",
     *,
     workers: int = 1,
     shard_size: int = 10_000,
@@ -47,9 +51,10 @@ def score(
     reading: ReadOptions | None = None,
     show: Callable[[Progress], None] | None = None,
 ) -> Summary:
-    """Write a Parquet table with one row for each pair of `inputs`, in their order: `SCORES`, exactly as `run` would store them.
+    """Write a Parquet table with one row for each pair of `inputs`, in their order, exactly as `run` by `recipe` would score it.
 
-    A pair that can't be scored has its reason code in `reject` and no scores. The table appears when it is whole.
+    The columns are `SCORES`. A pair that a step before `align` rejects has its reason code in `reject` and no scores. The
+    table appears when it is whole.
 
     Raises:
         RecipeError, UsageError: if it can't work as asked; nothing was written.
@@ -57,9 +62,8 @@ def score(
     start, reading, path = time.perf_counter(), reading or ReadOptions(), Path(output)
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give the name of a Parquet file")
-    recipe = scoring(align or Align())
+    steps = scoring(recipe if isinstance(recipe, Recipe) else Recipe.load(recipe))
     plan = plan_of(inputs, reading, shard_size, limit, sample)
-    steps = recipe.bound()
     counts = [StepCount("read"), *(StepCount(step.name, step.decides) for step in steps)]
     progress = Progress(sum(shard.rows for shard in plan.shards), 1.0, show)
     with threads(workers), Parts(path.parent) as parts:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pairloom import __version__
 from pairloom.alignment.attention import Kind
-from pairloom.errors import UsageError
 from pairloom.readers.model import ReadOptions
+from pairloom.recipe import Recipe
 from pairloom.steps.align import Align, Views
 
 app = typer.Typer(
@@ -45,19 +46,24 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 Workers = Annotated[
     int | None, typer.Option("--workers", "-w", help="How many to work at a time.", min=1, show_default="all cores")
 ]
-ModelName = Annotated[str, typer.Option("--model", "-m", help="A model as `pairloom models` lists them.")]
-Pooling = Annotated[Kind, typer.Option(help="How segments become one score.")]
-ViewsName = Annotated[Views, typer.Option(help="What of an image is looked at: whole, long (squares along long ones), tiles.")]
-Bank = Annotated[str | None, typer.Option(help="Folder of images of your own as the bank.", show_default="the one that ships")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+ModelName = Annotated[
+    str | None, typer.Option("--model", "-m", help="A model as `pairloom models` lists them.", show_default="that of the recipe")
+]
+Pooling = Annotated[Kind | None, typer.Option(help="How segments become one score.", show_default="that of the recipe")]
+ViewsName = Annotated[
+    Views | None,
+    typer.Option(help="What is looked at: whole, long (squares along long ones), tiles.", show_default="that of the recipe"),
+]
+Bank = Annotated[str | None, typer.Option(help="Folder of images of your own as the bank.", show_default="that of the recipe")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default="that of the recipe")]
 
 
-def aligned(model: str, pooling: Kind, views: Views, bank: str | None, device: str) -> Align:
-    """The step as its options on the command line say."""
-    align = Align(model, pooling, views, bank, device)
-    for problem in align.problems(set()):
-        raise UsageError(problem)
-    return align
+def aligned(recipe: str, **options: Any) -> Recipe:
+    """A recipe whose `align` step has the options that were given on the command line."""
+    found = Recipe.load(recipe)
+    given = {name: value for name, value in options.items() if value is not None}
+    steps = tuple(dataclasses.replace(step, **given) if isinstance(step, Align) else step for step in found.steps)
+    return Recipe(steps, found.select)
 
 
 def cores() -> int:

@@ -15,6 +15,7 @@ from pairloom.cli.app import (
     Input,
     ModelName,
     Pooling,
+    RecipeName,
     ShardSize,
     TextColumn,
     ViewsName,
@@ -31,19 +32,20 @@ def explain(
     input: Input,
     key: Annotated[str, typer.Option("--key", "-k", help="The pair's key or source key.", show_default=False)],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write an HTML page as well.", show_default=False)] = None,
-    model: ModelName = "mini",
-    pooling: Pooling = "attention",
-    views: ViewsName = "long",
+    recipe: RecipeName = "default",
+    model: ModelName = None,
+    pooling: Pooling = None,
+    views: ViewsName = None,
     bank: Bank = None,
-    device: Device = "auto",
+    device: Device = None,
     shard_size: ShardSize = 10_000,
     image_column: ImageColumn = None,
     text_column: TextColumn = None,
     encoding: Encoding = "utf-8",
 ) -> None:
     """Show which segments of one pair's text carried the match with its image, and which view."""
-    align = aligned(model, pooling, views, bank, device)
-    found = explain_pair(input, key, align, reading(image_column, text_column, encoding), shard_size)
+    chosen = aligned(recipe, model=model, pooling=pooling, views=views, bank=bank, device=device)
+    found = explain_pair(input, key, chosen, reading(image_column, text_column, encoding), shard_size)
     show_explanation(found)
     if out:
         found.save(out)

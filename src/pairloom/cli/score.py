@@ -18,6 +18,7 @@ from pairloom.cli.app import (
     Limit,
     ModelName,
     Pooling,
+    RecipeName,
     Sample,
     ShardSize,
     TextColumn,
@@ -36,11 +37,12 @@ from pairloom.score import score as write_scores
 def score(
     input: Input,
     output: Annotated[Path, typer.Option("--out", "-o", help="The Parquet file to write.")] = Path("scores.parquet"),
-    model: ModelName = "mini",
-    pooling: Pooling = "attention",
-    views: ViewsName = "long",
+    recipe: RecipeName = "default",
+    model: ModelName = None,
+    pooling: Pooling = None,
+    views: ViewsName = None,
     bank: Bank = None,
-    device: Device = "auto",
+    device: Device = None,
     workers: Workers = None,
     shard_size: ShardSize = 10_000,
     limit: Limit = None,
@@ -53,7 +55,7 @@ def score(
     """Score how well image and text of each pair of INPUT fit, one row a pair; nothing is prepared."""
     with ProgressView(quiet=json_) as view:
         summary = write_scores(
-            input, output, aligned(model, pooling, views, bank, device),
+            input, output, aligned(recipe, model=model, pooling=pooling, views=views, bank=bank, device=device),
             workers=workers or cores(), shard_size=shard_size, limit=limit, sample=sample,
             reading=reading(image_column, text_column, encoding), show=view,
         )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from tokenizers import Tokenizer
 
+from pairloom.alignment.attention import Pooling
 from pairloom.batch import Pixels
 from pairloom.models.reader import Ids, Reader
 from pairloom.models.transform import Array, ImageTransform
@@ -29,15 +30,6 @@ class Towers(Protocol):
 
     def texts(self, ids: Ids, mask: Ids) -> Array:
         """Token ids and their mask, int64 (n, length), to features float32 (n, d)."""
-
-
-@dataclass(frozen=True)
-class Pooling:
-    """How segments and views are pooled with this model: exponent of informativeness, temperature of segments and of views."""
-
-    gamma: float = 10.0
-    tau: float = 0.2
-    tau_view: float = 0.1
 
 
 @dataclass(frozen=True, eq=False)

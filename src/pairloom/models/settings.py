@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from pairloom.alignment.attention import Pooling
 from pairloom.errors import UsageError
-from pairloom.models.model import Pooling
 
 FILE = "pairloom.json"
 

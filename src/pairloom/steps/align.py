@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pairloom.alignment.attention import Alignment, Kind, align, bank_statistics
+from pairloom.alignment.attention import Alignment, Kind, Pooling, align, bank_statistics
 from pairloom.batch import Batch, Pixels
 from pairloom.errors import Reject, UsageError
 from pairloom.geometry import Box, Geometry
@@ -113,48 +113,56 @@ class Align(Step):
         model = load(self.model, self.device)
         bank = embed_bank(model, self.bank)
         boxes = [self.boxes(*size) for size in zip(batch["width"], batch["height"], strict=True)]
-        views = self._embed_views(batch, boxes, model)
+        views = _views(batch, boxes, model)
         captions = [_captions(model, *row) for row in zip(batch["texts"], batch["segments"], strict=True)]
         texts = list(dict.fromkeys(text for row in captions for caption in row for text in caption.texts))
         known = dict(zip(texts, _embed(model.embed_texts, texts, _TEXTS), strict=True))
-        found, rejects = lift(lambda row: self._score(*row, known, bank, model), list(zip(views, captions, strict=True)))
+        scorer = _Scorer(model.name, model.pooling, self.pooling, bank, known)
+        found, rejects = lift(lambda row: scorer.pair(row[0], row[1]), list(zip(views, captions, strict=True)))
         return _written(batch, boxes, found).with_rejects(rejects)
 
-    def _embed_views(self, batch: Batch, boxes: list[list[Box]], model: Model) -> list[Vectors]:
-        sizes = zip(batch["width"], batch["height"], strict=True)
-        images = [_cut(*row, box) for *row, each in zip(batch.pixels or (), sizes, boxes, strict=True) for box in each]
-        vectors, rows = iter(_embed(model.embed_images, images, _IMAGES)), []
-        for each in boxes:
-            rows.append(np.stack([next(vectors) for _ in each]))
-        return rows
 
-    def _score(
-        self, views: Vectors, captions: Sequence[_Caption], known: Mapping[str, Vectors], bank: Vectors, model: Model
-    ) -> _Pair:
-        """One pair. Raises `Reject`: empty_text, not_finite."""
-        scored = [self._caption(views, caption, known, bank, model) for caption in captions]
+def _views(batch: Batch, boxes: list[list[Box]], model: Model) -> list[Vectors]:
+    """The embeddings of each image's views."""
+    images = []
+    for pixels, width, height, each in zip(batch.pixels or (), batch["width"], batch["height"], boxes, strict=True):
+        images += [_cut(pixels, (width, height), box) for box in each]
+    vectors = iter(_embed(model.embed_images, images, _IMAGES))
+    return [np.stack([next(vectors) for _ in each]) for each in boxes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scorer:
+    """Scores pairs of which all embeddings are known."""
+
+    model: str
+    constants: Pooling
+    kind: Kind
+    bank: Vectors
+    known: Mapping[str, Vectors]
+
+    def pair(self, views: Vectors, captions: Sequence[_Caption]) -> _Pair:
+        """Raises `Reject`: empty_text, not_finite."""
+        scored = [self._caption(views, caption) for caption in captions]
         if not any(scored):
-            raise Reject("empty_text", f"nothing that {model.name} reads")
+            raise Reject("empty_text", f"nothing that {self.model} reads")
         best = max(range(len(scored)), key=lambda number: (_rounded(scored[number]), -number))
-        similarity = float(views[0].astype(np.float64) @ known[captions[best].whole])
-        cells = [self._cells(caption, one) for caption, one in zip(captions, scored, strict=True)]
-        return _Pair(scored, cells, best, similarity)
+        similarity = float(views[0].astype(np.float64) @ self.known[captions[best].whole])
+        return _Pair(scored, [self._cells(*each) for each in zip(captions, scored, strict=True)], best, similarity)
 
-    def _caption(
-        self, views: Vectors, caption: _Caption, known: Mapping[str, Vectors], bank: Vectors, model: Model
-    ) -> Alignment | None:
+    def _caption(self, views: Vectors, caption: _Caption) -> Alignment | None:
         if not caption.whole:
             return None
-        texts = [caption.whole] if self.pooling == "whole" else caption.texts[1:] or [caption.whole]
-        vectors = np.stack([known[text] for text in texts]).astype(np.float64)
+        texts = [caption.whole] if self.kind == "whole" else caption.texts[1:] or [caption.whole]
+        vectors = np.stack([self.known[text] for text in texts]).astype(np.float64)
         try:
-            return align(vectors @ views.T, *bank_statistics(vectors, bank), model.pooling, self.pooling)
+            return align(vectors @ views.T, *bank_statistics(vectors, self.bank), self.constants, self.kind)
         except ValueError:
-            raise Reject("not_finite", f"{model.name} gave an embedding that is no number") from None
+            raise Reject("not_finite", f"{self.model} gave an embedding that is no number") from None
 
     def _cells(self, caption: _Caption, found: Alignment | None) -> list[tuple[float | None, float]]:
         """Score and weight of every segment; those that were not scored have neither."""
-        if found is None or self.pooling == "whole" or not any(caption.segments):
+        if found is None or self.kind == "whole" or not any(caption.segments):
             return [(None, 0.0)] * len(caption.segments)
         scores = iter(zip(found.scores.tolist(), found.weights.tolist(), strict=True))
         return [next(scores) if text else (None, 0.0) for text in caption.segments]

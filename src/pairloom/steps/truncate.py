@@ -138,7 +138,7 @@ def _joined(text: str, spans: Sequence[Span]) -> str:
     for start, end in _whole(sorted(spans)):
         gap = text[before:start]
         if pieces and gap.strip():
-            gap = "" if _UNSPACED.match(pieces[-1]) or _UNSPACED.match(text[start]) else " "
+            gap = "" if _UNSPACED.match(pieces[-1]) and _UNSPACED.match(text[start]) else " "
         pieces += (gap if pieces else "") + text[start:end]
         before = end
     return pieces
