@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from pairloom.steps import decode, dedup, filters, hash, image, segment, text, t
 _REGISTERED = (decode, dedup, filters, hash, image, segment, text, tiles)  # importing a module registers its steps
 REGISTRIES: dict[str, dict[str, type[Any]]] = {"steps": STEPS, "select": SELECTIONS}
 _LOCKED = ("pairloom", "pillow", "simplejpeg", "numpy", "pyarrow", "tokenizers", "sentencex", "ftfy", "py3langid")
+# Beside its own errors PyYAML lets through what Python raises for `!!int abc`, `!!bool maybe` or the 99th of a month.
+_NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +165,14 @@ def _parse(source: str, name: str) -> tuple[Any, dict[str, Any]]:
     try:
         node = yaml.compose(source, yaml.SafeLoader)
         literal = yaml.safe_load(source)
-    except yaml.YAMLError as fault:
+    except _NO_YAML as fault:
         raise RecipeError([Problem("file", " ".join(str(fault).split()))], name) from None
     if not isinstance(literal, dict) or not isinstance(literal.get("steps"), list) or node is None:
         raise RecipeError([Problem("file", "must hold a list called `steps`")], name)
+    names = [key.value for key, _ in node.value]
+    twice = [part for part in REGISTRIES if names.count(part) > 1]
+    if twice:  # YAML would silently take the last
+        raise RecipeError([Problem(part, "stands twice; a recipe has one list of each name") for part in twice], name)
     return node, literal
 
 
@@ -175,21 +182,23 @@ def _options(step: Step | Selection) -> dict[str, Any]:
 
 
 def _lines(node: Any, part: str) -> list[int]:
-    return [item.start_mark.line + 1 for key, value in node.value if key.value == part for item in value.value]
+    lists = [value for key, value in node.value if key.value == part and isinstance(value, yaml.SequenceNode)]
+    return [item.start_mark.line + 1 for value in lists for item in value.value]
 
 
 def _part(part: str, registry: dict[str, type[Any]], entries: Any, lines: list[int]) -> tuple[list[Any], list[Problem]]:
     if not isinstance(entries, list):
         return [], [Problem(part, "must be a list")]
     made, problems = [], []
-    for number, (entry, line) in enumerate(zip(entries, lines, strict=True)):
+    # A list that a YAML merge brought in has no lines of its own.
+    for number, (entry, line) in enumerate(zip_longest(entries, lines)):
         one, faults = _entry(registry, entry, f"{part}[{number}]", line)
         problems += faults
         made += [one] if one else []
     return made, problems
 
 
-def _entry(registry: dict[str, type[Any]], entry: Any, place: str, line: int) -> tuple[Any, list[Problem]]:
+def _entry(registry: dict[str, type[Any]], entry: Any, place: str, line: int | None) -> tuple[Any, list[Problem]]:
     if isinstance(entry, str):
         entry = {entry: {}}
     if not isinstance(entry, dict) or len(entry) != 1:
@@ -207,7 +216,7 @@ def _entry(registry: dict[str, type[Any]], entry: Any, place: str, line: int) ->
     except ValidationError as fault:
         found = [(".".join([place, name, *map(str, one["loc"])]), one["msg"]) for one in fault.errors()]
         return None, [Problem(where, message, line) for where, message in found]
-    except TypeError as fault:  # YAML knows dates and the like, JSON does not
+    except (TypeError, ValueError) as fault:  # YAML knows dates and values that hold themselves, JSON does not
         return None, [Problem(f"{place}.{name}", str(fault), line)]
 
 
