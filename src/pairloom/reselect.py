@@ -59,8 +59,6 @@ def reselect(output: str | Path, new: str | Path, recipe: str | None = None, sco
 
 def _begin(new: Path, said: dict[str, Any]) -> None:
     known = read_plan(new)
-    if known is None and any(entry.name != ".lock" for entry in new.iterdir()):
-        raise UsageError(f"{new} is not empty; choose a new folder")
     if known is not None and known != said:
         raise UsageError(f"{new} holds another selection; choose a new folder")
     remove_leftovers(new)

@@ -14,9 +14,10 @@ from PIL import Image
 
 from pairloom.errors import UsageError
 from pairloom.output import read_plan
+from pairloom.steps.header import FAULTS
 from pairloom.writers.shard import data_name, file_digest, manifest_name
 
-_UNREADABLE = (OSError, ValueError, SyntaxError, KeyError, TypeError, tarfile.TarError, pa.ArrowException)
+_UNREADABLE = (*FAULTS, tarfile.TarError, pa.ArrowException)
 
 
 def verify(output: str | Path) -> list[str]:
@@ -106,10 +107,9 @@ def _compiled(path: Path, plan: dict[str, Any]) -> list[str]:
     manifest = path / "manifest.jsonl"
     if not manifest.exists():
         return ["manifest.jsonl is missing: the run did not end; run again to go on"]
-    lines = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
-    now = [
-        json.loads((path / manifest_name(i)).read_text("utf-8"))
-        for i in range(len(plan["shards"]))
-        if (path / manifest_name(i)).exists()
-    ]
+    try:
+        lines = [json.loads(line) for line in manifest.read_bytes().splitlines()]
+        now = [json.loads((path / manifest_name(i)).read_text("utf-8")) for i in range(len(plan["shards"]))]
+    except (OSError, ValueError):
+        lines, now = [], [None]
     return [] if lines == now else ["manifest.jsonl is not the sum of manifest/: run again to go on"]
