@@ -48,6 +48,8 @@ def test_all_faults_are_told_at_once_with_their_places() -> None:
         ("[decode, encode, token_ratio]", "reads `tokens_kept`, which no earlier step adds: put `truncate` before it"),
         ("[decode, {between: {column: beauty, min: 1}}]", "reads `beauty`"),
         ("[decode, {between: {column: width}}, encode]", "steps[1].between"),
+        ("[{between: {column: text, min: 1}}]", "steps[0].between: needs numbers, but `text` is of type string"),
+        ("[clean]\nselect: [{keep_top: {column: source, share: 0.5}}]", "select[0].keep_top: needs numbers"),
         ("[decode: 5]", "options are written as"),
         ("[{decode: {}, encode: {}}]", "one name with its options"),
         ("{decode: {}}", "must hold a list called `steps`"),

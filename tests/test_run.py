@@ -246,7 +246,7 @@ def test_a_damaged_output_is_found_out(pairs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"files": [], "fingerprint": "", "stats": {}}'])
-@pytest.mark.parametrize("name", ["manifest/00000.json", "manifest.jsonl", "staged/manifest/00000.json"])
+@pytest.mark.parametrize("name", ["manifest/00000.json", "manifest.jsonl", "sizes.json", "staged/manifest/00000.json"])
 def test_a_manifest_that_makes_no_sense_is_told_and_mended(pairs: Path, tmp_path: Path, name: str, content: bytes) -> None:
     run(pairs, tmp_path / "out")
     before = digest(tmp_path / "out")

@@ -86,6 +86,10 @@ def test_selecting_by_ones_own_scores(doubled: Path, tmp_path: Path) -> None:
     assert keys(tmp_path / "tasty") == made[:4]
     with pytest.raises(RecipeError, match="reads `taste`"):
         reselect(tmp_path / "out", tmp_path / "other", str(tmp_path / "taste.yaml"))
+    pq.write_table(pa.table({"key": made, "taste": ["good"] * 8}), tmp_path / "words.parquet")
+    with pytest.raises(RecipeError, match="needs numbers, but `taste` is of type string"):
+        reselect(tmp_path / "out", tmp_path / "other", str(tmp_path / "taste.yaml"), tmp_path / "words.parquet")
+    assert not (tmp_path / "other").exists()
 
 
 def test_near_duplicates_need_hashes() -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
 from itertools import zip_longest
@@ -222,12 +222,12 @@ def _entry(registry: dict[str, type[Any]], entry: Any, place: str, line: int | N
 
 def _line_problems(steps: Sequence[Step], select: Sequence[Selection]) -> list[Problem]:
     """What no single step can know: whether each finds the columns and pixels it works on."""
-    problems, columns = [], set(READ)
+    problems, columns = [], dict(READ)
     live = changed = False
     for number, step in enumerate(steps):
         place = f"steps[{number}].{step.name}"
         problems += _missing(step, place, columns)
-        problems += [Problem(place, text) for text in getattr(step, "problems", lambda _: [])(columns)]
+        problems += [Problem(place, text) for text in getattr(step, "problems", lambda _: [])(set(columns))]
         if step.reads_pixels and not live:
             problems.append(Problem(place, "works on pixels: put `decode` before it (and `encode` after it)"))
         if isinstance(step, decode.Decode):
@@ -236,7 +236,7 @@ def _line_problems(steps: Sequence[Step], select: Sequence[Selection]) -> list[P
             live = changed = False
         else:
             changed = changed or step.changes_pixels
-        columns |= set(step.adds)
+        columns |= step.adds
     if changed:
         problems.append(Problem("steps", "the images are changed but never encoded: put `encode` after the last image step"))
     for number, one in enumerate(select):
@@ -244,8 +244,16 @@ def _line_problems(steps: Sequence[Step], select: Sequence[Selection]) -> list[P
     return problems
 
 
-def _missing(step: Step | Selection, place: str, columns: set[str]) -> list[Problem]:
-    problems = []
+def not_numbers(step: Step | Selection, columns: Mapping[str, pa.DataType]) -> list[str]:
+    """What is wrong with the columns of a step that only works on numbers."""
+    there = [column for column in step.reads if step.reads_numbers and column in columns]
+    types = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    wrong = [column for column in there if not any(is_one(columns[column]) for is_one in types)]
+    return [f"needs numbers, but `{column}` is of type {columns[column]}" for column in wrong]
+
+
+def _missing(step: Step | Selection, place: str, columns: dict[str, pa.DataType]) -> list[Problem]:
+    problems = [Problem(place, text) for text in not_numbers(step, columns)]
     for missing in [column for column in step.reads if column not in columns]:
         maker = next((name for name, kind in sorted(STEPS.items()) if missing in kind.adds), None)
         hint = f": put `{maker}` before it" if maker else ""

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pairloom.errors import Problem, RecipeError, RunError, UsageError
 from pairloom.output import PLAN, STAGED, compile_manifest, locked, read_plan
 from pairloom.output import committed as committed_shards
-from pairloom.recipe import Recipe
+from pairloom.recipe import Recipe, not_numbers
 from pairloom.report import write_report
 from pairloom.select import publish
 from pairloom.stats import Summary
@@ -42,7 +42,7 @@ def reselect(output: str | Path, new: str | Path, recipe: str | None = None, sco
     staged = output / STAGED if (output / STAGED).is_dir() else output
     select = Recipe.selection(recipe) if recipe else made.select
     table = _scores(Path(scores)) if scores else None
-    _readable(select, {*made.columns(), *(table.column_names if table is not None else ())})
+    _readable(select, made.columns() | ({field.name: field.type for field in table.schema} if table is not None else {}))
     shards = committed_shards(staged, made.staged().fingerprint(), len(plan["shards"]))
     if len(shards) < len(plan["shards"]):
         raise RunError(f"{output} is not complete, or was made with other versions of the libraries: run it to its end first")
@@ -65,13 +65,11 @@ def _begin(new: Path, said: dict[str, Any]) -> None:
     write_json(new / PLAN, said)
 
 
-def _readable(select: Sequence[Selection], columns: set[str]) -> None:
-    problems = [
-        Problem(f"select[{number}].{one.name}", f"reads `{column}`, which neither the ledger nor --scores has")
-        for number, one in enumerate(select)
-        for column in one.reads
-        if column not in columns
-    ]
+def _readable(select: Sequence[Selection], columns: dict[str, pa.DataType]) -> None:
+    problems = []
+    for number, one in enumerate(select):
+        faults = [f"reads `{name}`, which neither the ledger nor --scores has" for name in one.reads if name not in columns]
+        problems += [Problem(f"select[{number}].{one.name}", text) for text in [*faults, *not_numbers(one, columns)]]
     if problems:
         raise RecipeError(problems)
 

@@ -54,6 +54,8 @@ class Step:
 
     name: ClassVar[str]
     reads: ClassVar[tuple[str, ...]] = ()
+    reads_numbers: ClassVar[bool] = False
+    """Whether the columns in `reads` must be numeric."""
     adds: ClassVar[dict[str, pa.DataType]] = {}
     reads_pixels: ClassVar[bool] = False
     changes_pixels: ClassVar[bool] = False
@@ -133,6 +135,7 @@ class Selection:
 
     name: ClassVar[str]
     reads: ClassVar[tuple[str, ...]] = ()
+    reads_numbers: ClassVar[bool] = False
     reason: ClassVar[str]
 
     def drop(self, ledger: pa.Table) -> dict[int, str]:

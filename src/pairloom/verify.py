@@ -104,12 +104,15 @@ def _member(suffix: str, data: bytes) -> list[str]:
 
 
 def _compiled(path: Path, plan: dict[str, Any]) -> list[str]:
-    manifest = path / "manifest.jsonl"
+    manifest, format = path / "manifest.jsonl", plan["settings"]["format"]
     if not manifest.exists():
         return ["manifest.jsonl is missing: the run did not end; run again to go on"]
     try:
         lines = [json.loads(line) for line in manifest.read_bytes().splitlines()]
         now = [json.loads((path / manifest_name(i)).read_text("utf-8")) for i in range(len(plan["shards"]))]
-    except (OSError, ValueError):
-        lines, now = [], [None]
-    return [] if lines == now else ["manifest.jsonl is not the sum of manifest/: run again to go on"]
+        pairs = {data_name(i, format): one["stats"]["pairs_out"] for i, one in enumerate(now)}
+        sizes = json.loads((path / "sizes.json").read_text("utf-8")) if format == "webdataset" else pairs
+    except _UNREADABLE as fault:
+        return [f"manifest/, manifest.jsonl or sizes.json can't be read: {fault}"]
+    faults = [] if lines == now else ["manifest.jsonl is not the sum of manifest/: run again to go on"]
+    return faults if sizes == pairs else [*faults, "sizes.json does not say how many pairs each tar holds: run again to go on"]

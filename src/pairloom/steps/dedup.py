@@ -78,6 +78,7 @@ class KeepTop(Selection):
     pairs: Annotated[int, Field(gt=0)] | None = None
 
     reason = "not_in_top"
+    reads_numbers = True
 
     @model_validator(mode="after")
     def _one_of_two(self) -> KeepTop:

@@ -107,6 +107,7 @@ class Between(Filter):
     max: FiniteFloat | None = None
 
     reason: ClassVar[str] = "between"
+    reads_numbers: ClassVar[bool] = True
 
     @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
