@@ -262,3 +262,16 @@ def test_verify_survives_images_that_were_left_as_they_came(tmp_path: Path) -> N
     (folder / "pair-000.jpg").write_bytes(bomb + zlib.crc32(bomb[12:]).to_bytes(4, "big"))
     run(folder, tmp_path / "out", Recipe.from_yaml("steps: [clean]"))
     assert any("000000" in fault for fault in verify(tmp_path / "out"))
+
+
+def test_names_that_are_not_utf8_come_through(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"odd\xff")
+    folder = write_pairs(tmp_path / odd, 3)
+    assert run(folder, tmp_path / "first").pairs_out == 3
+    (tmp_path / f"{odd}.tar").write_bytes((tmp_path / "first" / "00000.tar").read_bytes())
+    for format in ("webdataset", "parquet"):
+        output = tmp_path / f"{format}{odd}"
+        summary = run([folder, tmp_path / f"{odd}.tar"], output, format=format)
+        assert (summary.pairs_in, summary.output) == (6, f"{tmp_path}/{format}odd\\xff")
+        assert run([folder, tmp_path / f"{odd}.tar"], output, format=format).resumed == 2
+        assert verify(output) == []

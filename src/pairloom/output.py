@@ -60,7 +60,7 @@ class Output:
 
     def done(self) -> dict[int, Stats]:
         """The committed shards below `root`, by number."""
-        return committed(self.root, self.recipe.staged().fingerprint(), len(self.plan.shards))
+        return all_committed(self.root, self.recipe.staged().fingerprint(), len(self.plan.shards))
 
     def _said(self) -> dict[str, Any]:
         about = {"pairloom": __version__, "versions": versions(), "recipe": self.recipe.to_literal(), "settings": self.settings}
@@ -139,18 +139,20 @@ def read_plan(path: Path) -> dict[str, Any] | None:
     return known
 
 
-def committed(root: Path, fingerprint: str, shards: int) -> dict[int, Stats]:
-    """The shards whose manifest is there, is of this fingerprint, and names files of the size it says."""
-    found = {}
-    for index in range(shards):
-        try:
-            manifest = json.loads((root / manifest_name(index)).read_text("utf-8"))
-            whole = all((root / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
-            if whole and manifest["fingerprint"] == fingerprint:
-                found[index] = Stats.from_json(manifest["stats"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # not committed; it will be done again
-    return found
+def all_committed(root: Path, fingerprint: str, shards: int) -> dict[int, Stats]:
+    """The shards that are `committed`, by number."""
+    found = ((index, committed(root, index, fingerprint)) for index in range(shards))
+    return {index: stats for index, stats in found if stats is not None}
+
+
+def committed(root: Path, index: int, fingerprint: str) -> Stats | None:
+    """The counts of a shard whose manifest is there, is of this fingerprint, and names files of the size it says."""
+    try:
+        manifest = json.loads((root / manifest_name(index)).read_text("utf-8"))
+        whole = all((root / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
+        return Stats.from_json(manifest["stats"]) if whole and manifest["fingerprint"] == fingerprint else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # it will be done again
 
 
 def compile_manifest(path: Path, shards: Iterable[Stats], format: str) -> None:

@@ -16,7 +16,7 @@ from pairloom import readers
 from pairloom.engines import local
 from pairloom.errors import RunError, TooManyRejects, UsageError
 from pairloom.output import Output, compile_manifest, locked
-from pairloom.readers.model import Plan, ReadOptions
+from pairloom.readers.model import Plan, ReadOptions, printable
 from pairloom.recipe import Recipe
 from pairloom.report import write_report
 from pairloom.run import Job, Outcome
@@ -109,7 +109,10 @@ def run(
         if not failed and recipe.select:
             done = publish(place.root, place.path, recipe, format, list(done.values()))
         summary = Summary.of(
-            str(output), (done[index] for index in sorted(done)), time.perf_counter() - start, len(plan.shards) - len(todo)
+            printable(str(output)),
+            (done[index] for index in sorted(done)),
+            time.perf_counter() - start,
+            len(plan.shards) - len(todo),
         )
         _record(place.path, summary, workers, failed)
         if failed:

@@ -14,14 +14,16 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from pairloom.errors import Problem, RecipeError, RunError, UsageError
-from pairloom.output import PLAN, STAGED, compile_manifest, locked, read_plan
-from pairloom.output import committed as committed_shards
+from pairloom.output import PLAN, STAGED, all_committed, compile_manifest, locked, read_plan
+from pairloom.readers.model import printable
 from pairloom.recipe import Recipe, not_numbers
 from pairloom.report import write_report
 from pairloom.select import publish
 from pairloom.stats import Summary
 from pairloom.step import Selection
 from pairloom.writers.parts import remove_leftovers, write_json, write_whole
+
+_SCORES = "scores"  # among the settings of a plan: it is that of a selection
 
 
 def reselect(output: str | Path, new: str | Path, recipe: str | None = None, scores: str | Path | None = None) -> Summary:
@@ -38,21 +40,23 @@ def reselect(output: str | Path, new: str | Path, recipe: str | None = None, sco
     plan = read_plan(output)
     if plan is None:
         raise UsageError(f"{output} is no output of Pairloom: it holds no {PLAN}")
+    if _SCORES in plan["settings"]:
+        raise UsageError(f"{output} is a selection itself; select from the folder that `run` wrote")
     made = Recipe.from_yaml(json.dumps(plan["recipe"]), f"{output}/{PLAN}")
     staged = output / STAGED if (output / STAGED).is_dir() else output
     select = Recipe.selection(recipe) if recipe else made.select
     table = _scores(Path(scores)) if scores else None
     _readable(select, made.columns() | ({field.name: field.type for field in table.schema} if table is not None else {}))
-    shards = committed_shards(staged, made.staged().fingerprint(), len(plan["shards"]))
+    shards = all_committed(staged, made.staged().fingerprint(), len(plan["shards"]))
     if len(shards) < len(plan["shards"]):
         raise RunError(f"{output} is not complete, or was made with other versions of the libraries: run it to its end first")
     chosen = Recipe.unchecked(made.steps, select)
     with locked(new):
-        _begin(new, plan | {"recipe": chosen.to_literal(), "settings": plan["settings"] | {"scores": _digest(scores)}})
+        _begin(new, plan | {"recipe": chosen.to_literal(), "settings": plan["settings"] | {_SCORES: _digest(scores)}})
         write_whole(new / "recipe.yaml", chosen.to_yaml().encode())
         done = publish(staged, new, chosen, plan["settings"]["format"], list(shards.values()), table)
         compile_manifest(new, done.values(), plan["settings"]["format"])
-        summary = Summary.of(str(new), done.values(), time.perf_counter() - start)
+        summary = Summary.of(printable(str(new)), done.values(), time.perf_counter() - start)
         write_report(new, summary, chosen, plan["settings"]["format"])
     return summary
 

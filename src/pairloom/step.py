@@ -136,6 +136,8 @@ class Selection:
     name: ClassVar[str]
     reads: ClassVar[tuple[str, ...]] = ()
     reads_numbers: ClassVar[bool] = False
+    compares: ClassVar[tuple[str, ...]] = ()
+    """Those of `reads` that are only compared with each other: they may come as digests, so that all fit in memory."""
     reason: ClassVar[str]
 
     def drop(self, ledger: pa.Table) -> dict[int, str]:
