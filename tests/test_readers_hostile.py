@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reader_files import PAIRS, codes, faults, make, pairs_tar, read_all, rows_of, tar, values
 
-from pairloom.errors import UsageError
+from pairloom.errors import Reject, UsageError
 from pairloom.readers import ReadOptions, plan
+from pairloom.readers.cells import strict_text
 
 GOOD = [("a.jpg", b"image a"), ("a.txt", b"text a")]
 
@@ -230,3 +232,32 @@ def test_a_disk_that_fails_is_a_fault(tmp_path: Path, monkeypatch: pytest.Monkey
     found = plan(paths)
     assert [each.rows for each in found.containers] == [0, 7]
     assert [fault.code for shard in found.shards for fault in shard.faults] == ["unreadable"]
+
+
+REAL = (
+    *(
+        "Café α",
+        "привет, мир",
+        "Ελληνικά и русский",
+        "שָׁלוֹם",
+        "25 °C ± 3 µm × 2",
+        "naïve façade — “quoted”",
+        "ˈkæfeɪ",
+        "ñ",
+        "é й ə",
+    ),
+    *(unicodedata.normalize("NFD", "Tiếng Việt có dấu, mưa ở Huế"), "Բարեւ", "مرحبا بالعالم", "日本語とЯ", "İstanbul'da çay"),
+)
+
+
+@pytest.mark.parametrize("text", REAL)
+def test_no_real_text_passes_for_another_encoding(text: str) -> None:
+    assert strict_text(text.encode(), "utf-8") == text
+
+
+def test_gbk_that_happens_to_be_valid_utf8_is_not_mangled() -> None:
+    data = "一只猫".encode("gbk")
+    assert data.decode("utf-8") == "һֻè"
+    with pytest.raises(Reject, match="give --encoding, for example gb18030"):
+        strict_text(data, "utf-8")
+    assert strict_text(data, "gb18030") == "一只猫"

@@ -48,6 +48,8 @@ def test_all_faults_are_told_at_once_with_their_places() -> None:
         ("[decode, encode, token_ratio]", "reads `tokens_kept`, which no earlier step adds: put `truncate` before it"),
         ("[decode, {between: {column: beauty, min: 1}}]", "reads `beauty`"),
         ("[decode, {between: {column: width}}, encode]", "steps[1].between"),
+        ("[{between: {column: text, min: 1}}]", "steps[0].between: needs numbers, but `text` is of type string"),
+        ("[clean]\nselect: [{keep_top: {column: source, share: 0.5}}]", "select[0].keep_top: needs numbers"),
         ("[decode: 5]", "options are written as"),
         ("[{decode: {}, encode: {}}]", "one name with its options"),
         ("{decode: {}}", "must hold a list called `steps`"),
@@ -82,3 +84,28 @@ def test_the_fingerprint_knows_options_and_selection() -> None:
 def test_the_schema_names_every_step_and_option() -> None:
     said = json.dumps(schema())
     assert '"letterbox"' in said and '"max_pixels"' in said and '"duplicates"' in said
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("steps: [decode, encode]\nselect: {duplicates: {}}", "select: must be a list"),
+        ("steps: [decode, encode]\nselect: duplicates", "select: must be a list"),
+        ("steps: [decode]\nsteps: [decode, encode]", "steps: stands twice"),
+        ("steps: [decode, {contain: &a {longest: *a}}, encode]", "steps[1].contain"),
+        ("steps: [decode, {contain: {longest: 2020-99-99}}, encode]", "month"),
+        ("steps: [!!int abc]", "file:"),
+        ("steps: [!!bool maybe]", "file:"),
+        ("steps: " + "[" * 2000, "file:"),
+    ],
+)
+def test_odd_yaml_is_refused_too(source: str, fault: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_yaml(source)
+    assert fault in str(caught.value)
+
+
+def test_an_empty_selection_and_a_merged_list_are_good_yaml() -> None:
+    plain = Recipe.from_yaml("steps: [decode, encode]")
+    assert Recipe.from_yaml("steps: [decode, encode]\nselect:") == plain
+    assert Recipe.from_yaml("<<: {steps: [decode, encode]}") == plain

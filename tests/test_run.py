@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zlib
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -125,12 +126,35 @@ def test_a_folder_with_other_things_is_left_alone(pairs: Path, tmp_path: Path) -
     for restart in (False, True):
         with pytest.raises(UsageError, match="not empty"):
             run(pairs, tmp_path / "mine", restart=restart)
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("plan", ["{}", "[]", "null", '{"recipe": 1}', '{"title": "my plan", "shards": []}'])
+def test_a_folder_with_another_plan_is_left_alone(pairs: Path, tmp_path: Path, plan: str) -> None:
+    mine = tmp_path / "mine"
+    (mine / "data").mkdir(parents=True)
+    (mine / "data" / "thesis.txt").write_text("years of work")
+    (mine / "plan.json").write_text(plan)
+    for options in ({}, {"restart": True}, {"extend": True}):
+        with pytest.raises(UsageError, match="not Pairloom's"):
+            run(pairs, mine, **options)
+    with pytest.raises(UsageError, match="not Pairloom's"):
+        verify(mine)
+    assert sorted(path.name for path in mine.rglob("*")) == ["data", "plan.json", "thesis.txt"]
 
 
 def test_output_inside_input_is_refused(pairs: Path) -> None:
     with pytest.raises(UsageError, match="inside the input"):
         run(pairs, pairs / "out")
+
+
+@pytest.mark.parametrize("inside", ["", "staged"])
+def test_a_restart_never_deletes_its_own_input(pairs: Path, tmp_path: Path, inside: str) -> None:
+    run(pairs, tmp_path / "out")
+    before = digest(tmp_path / "out")
+    with pytest.raises(UsageError, match="choose another folder to write to"):
+        run(tmp_path / "out" / inside, tmp_path / "out", restart=True)
+    assert digest(tmp_path / "out") == before
 
 
 def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
@@ -219,3 +243,35 @@ def test_a_damaged_output_is_found_out(pairs: Path, tmp_path: Path) -> None:
     assert any("00001.tar" in fault for fault in verify(tmp_path / "out"))
     shutil.rmtree(tmp_path / "out" / "rejects")
     assert any("rejects/00000.parquet is missing" in fault for fault in verify(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"files": [], "fingerprint": "", "stats": {}}'])
+@pytest.mark.parametrize("name", ["manifest/00000.json", "manifest.jsonl", "sizes.json", "staged/manifest/00000.json"])
+def test_a_manifest_that_makes_no_sense_is_told_and_mended(pairs: Path, tmp_path: Path, name: str, content: bytes) -> None:
+    run(pairs, tmp_path / "out")
+    before = digest(tmp_path / "out")
+    (tmp_path / "out" / name).write_bytes(content)
+    assert verify(tmp_path / "out") != [] or name.startswith("staged")
+    run(pairs, tmp_path / "out")
+    assert digest(tmp_path / "out") == before
+
+
+def test_verify_survives_images_that_were_left_as_they_came(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "pairs", 2)
+    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xff\xff\0\0\xff\xff\x08\2\0\0\0"
+    (folder / "pair-000.jpg").write_bytes(bomb + zlib.crc32(bomb[12:]).to_bytes(4, "big"))
+    run(folder, tmp_path / "out", Recipe.from_yaml("steps: [clean]"))
+    assert any("000000" in fault for fault in verify(tmp_path / "out"))
+
+
+def test_names_that_are_not_utf8_come_through(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"odd\xff")
+    folder = write_pairs(tmp_path / odd, 3)
+    assert run(folder, tmp_path / "first").pairs_out == 3
+    (tmp_path / f"{odd}.tar").write_bytes((tmp_path / "first" / "00000.tar").read_bytes())
+    for format in ("webdataset", "parquet"):
+        output = tmp_path / f"{format}{odd}"
+        summary = run([folder, tmp_path / f"{odd}.tar"], output, format=format)
+        assert (summary.pairs_in, summary.output) == (6, f"{tmp_path}/{format}odd\\xff")
+        assert run([folder, tmp_path / f"{odd}.tar"], output, format=format).resumed == 2
+        assert verify(output) == []

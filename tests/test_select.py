@@ -72,6 +72,8 @@ def test_selecting_anew_prepares_nothing_again(doubled: Path, tmp_path: Path) ->
     assert reselect(tmp_path / "out", tmp_path / "near", str(tmp_path / "near.yaml")).pairs_out == 5
     assert verify(tmp_path / "near") == []
     assert len(keys(tmp_path / "out")) == 7
+    with pytest.raises(UsageError, match="is a selection itself"):
+        reselect(tmp_path / "near", tmp_path / "nearer")
     with pytest.raises(UsageError, match="another selection"):
         reselect(tmp_path / "out", tmp_path / "near")
 
@@ -86,6 +88,10 @@ def test_selecting_by_ones_own_scores(doubled: Path, tmp_path: Path) -> None:
     assert keys(tmp_path / "tasty") == made[:4]
     with pytest.raises(RecipeError, match="reads `taste`"):
         reselect(tmp_path / "out", tmp_path / "other", str(tmp_path / "taste.yaml"))
+    pq.write_table(pa.table({"key": made, "taste": ["good"] * 8}), tmp_path / "words.parquet")
+    with pytest.raises(RecipeError, match="needs numbers, but `taste` is of type string"):
+        reselect(tmp_path / "out", tmp_path / "other", str(tmp_path / "taste.yaml"), tmp_path / "words.parquet")
+    assert not (tmp_path / "other").exists()
 
 
 def test_near_duplicates_need_hashes() -> None:
@@ -112,3 +118,20 @@ def test_near_is_what_comparing_all_pairs_says(values: list[int], distance: int)
 def test_keep_top_keeps_the_first_of_equals_and_drops_what_has_no_value() -> None:
     ledger = pa.table({"key": list("abcd"), "score": [1.0, None, 2.0, 1.0]})
     assert sorted(KeepTop("score", pairs=2).drop(ledger)) == [1, 3]
+
+
+def test_a_shard_whose_drops_change_is_made_again_though_its_counts_stay(tmp_path: Path) -> None:
+    words = {"a": 3, "b": 6, "c": 6, "d": 9}
+    for name, count in words.items():  # one image; its texts give the scores
+        folder = write_pairs(tmp_path / name, 1)
+        (folder / "pair-000.txt").write_text("word " * count)
+    recipe = Recipe.from_yaml(
+        "steps: [decode, clean, {truncate: {by: tokens}}, encode]\n"
+        "select: [keep_top: {column: tokens_kept, pairs: 3}, duplicates: {of: image}]"
+    )
+    folders = [tmp_path / name for name in words]
+    run(folders[:3], tmp_path / "out", recipe)  # c is the same as a
+    run(folders, tmp_path / "out", recipe, extend=True)  # a is no longer among the top: c is the same as b
+    run(folders, tmp_path / "whole", recipe)
+    for path in sorted((tmp_path / "whole").rglob("*.parquet")):
+        assert (tmp_path / "out" / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()

@@ -24,16 +24,8 @@ from pairloom.writers.shard import data_name, manifest_name
 PLAN = "plan.json"
 STAGED = "staged"
 _OWNED = ("manifest", "rejects", "data", STAGED, "runs")
-_OWNED_FILES = (
-    "[0-9]*.tar",
-    "[0-9]*.parquet",
-    "[0-9]*_stats.json",
-    "sizes.json",
-    "manifest.jsonl",
-    "report.html",
-    "recipe.yaml",
-    PLAN,
-)
+_OWNED_FILES = ("[0-9]*.tar", "[0-9]*.parquet", "[0-9]*_stats.json", "sizes.json", "manifest.jsonl", "report.html", "recipe.yaml")
+_PLAN_KEYS = {"pairloom", "versions", "recipe", "settings", "containers", "shards"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +49,6 @@ class Output:
             UsageError: if it belongs to something else; the message says what differs and what can be done.
         """
         known = read_plan(self.path)
-        others = sorted(entry.name for entry in self.path.iterdir() if entry.name != ".lock" and PRIVATE not in entry.name)
-        if known is None and others:
-            raise UsageError(f"{self.path} is not empty and holds no Pairloom run ({others[0]} …); choose a new folder")
         if known is not None and restart:
             self._clear()
         elif known is not None:
@@ -71,7 +60,7 @@ class Output:
 
     def done(self) -> dict[int, Stats]:
         """The committed shards below `root`, by number."""
-        return committed(self.root, self.recipe.staged().fingerprint(), len(self.plan.shards))
+        return all_committed(self.root, self.recipe.staged().fingerprint(), len(self.plan.shards))
 
     def _said(self) -> dict[str, Any]:
         about = {
@@ -98,16 +87,21 @@ class Output:
             )
 
     def _clear(self) -> None:
-        for pattern in _OWNED_FILES:
-            for file in self.path.glob(pattern):
-                file.unlink()
         for folder in _OWNED:
             shutil.rmtree(self.path / folder, ignore_errors=True)
+        for pattern in (*_OWNED_FILES, PLAN):  # the plan last: while it is there, the folder is known to be ours
+            for file in self.path.glob(pattern):
+                file.unlink()
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the folder, made if need be, so that no second run writes into it."""
+    """Hold the folder, made if need be, so that no second run writes into it.
+
+    Raises:
+        UsageError: if another run holds it, or if it can't be written to or holds other things; it is left as it was.
+    """
+    _refuse_foreign(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
@@ -124,29 +118,46 @@ def locked(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
+def _refuse_foreign(path: Path) -> None:
+    try:
+        others = sorted(entry.name for entry in path.iterdir() if entry.name != ".lock" and PRIVATE not in entry.name)
+    except OSError:  # not there yet, or told of when the lock is taken
+        return
+    if others and read_plan(path) is None:
+        raise UsageError(f"{path} is not empty and holds no Pairloom run ({others[0]} …); choose a new folder")
+
+
 def read_plan(path: Path) -> dict[str, Any] | None:
-    """What the folder was made from, None if no run has begun there."""
+    """What the folder was made from, None if no run has begun there.
+
+    Raises:
+        UsageError: if there is a plan of something else.
+    """
     try:
         known: dict[str, Any] = json.loads((path / PLAN).read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as fault:
         raise RunError(f"{path / PLAN} can't be read: {fault}") from None
+    if not isinstance(known, dict) or not known.keys() >= _PLAN_KEYS:
+        raise UsageError(f"{path / PLAN} is not Pairloom's; choose another folder")
     return known
 
 
-def committed(root: Path, fingerprint: str, shards: int) -> dict[int, Stats]:
-    """The shards whose manifest is there, is of this fingerprint, and names files of the size it says."""
-    found = {}
-    for index in range(shards):
-        try:
-            manifest = json.loads((root / manifest_name(index)).read_text("utf-8"))
-            whole = all((root / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
-            if whole and manifest["fingerprint"] == fingerprint:
-                found[index] = Stats.from_json(manifest["stats"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # not committed; it will be done again
-    return found
+def all_committed(root: Path, fingerprint: str, shards: int) -> dict[int, Stats]:
+    """The shards that are `committed`, by number."""
+    found = ((index, committed(root, index, fingerprint)) for index in range(shards))
+    return {index: stats for index, stats in found if stats is not None}
+
+
+def committed(root: Path, index: int, fingerprint: str) -> Stats | None:
+    """The counts of a shard whose manifest is there, is of this fingerprint, and names files of the size it says."""
+    try:
+        manifest = json.loads((root / manifest_name(index)).read_text("utf-8"))
+        whole = all((root / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
+        return Stats.from_json(manifest["stats"]) if whole and manifest["fingerprint"] == fingerprint else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # it will be done again
 
 
 def compile_manifest(path: Path, shards: Iterable[Stats], format: str) -> None:

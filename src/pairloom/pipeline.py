@@ -15,8 +15,8 @@ from typing import Any
 from pairloom import readers
 from pairloom.engines import local
 from pairloom.errors import RunError, TooManyRejects, UsageError
-from pairloom.output import Output, compile_manifest, locked, read_plan
-from pairloom.readers.model import Plan, ReadOptions
+from pairloom.output import Output, compile_manifest, locked
+from pairloom.readers.model import Plan, ReadOptions, printable
 from pairloom.recipe import Recipe
 from pairloom.report import write_report
 from pairloom.run import Job, Outcome
@@ -109,7 +109,10 @@ def run(
         if not failed and recipe.select:
             done = publish(place.root, place.path, recipe, format, list(done.values()))
         summary = Summary.of(
-            str(output), (done[index] for index in sorted(done)), time.perf_counter() - start, len(plan.shards) - len(todo)
+            printable(str(output)),
+            (done[index] for index in sorted(done)),
+            time.perf_counter() - start,
+            len(plan.shards) - len(todo),
         )
         _record(place.path, summary, workers, failed)
         if failed:
@@ -126,7 +129,7 @@ def plan_of(
     """Find the pairs of an input and cut them into shards."""
     try:
         "".encode(reading.encoding)
-    except LookupError:
+    except (LookupError, ValueError):
         raise UsageError(
             f"there is no text encoding {reading.encoding!r}; usual ones are utf-8, gb18030, big5, latin-1"
         ) from None
@@ -171,9 +174,11 @@ def _check(format: str, shard_size: int, workers: int, max_reject: float, extend
 
 
 def _apart(plan: Plan, output: Path) -> None:
-    """Writing into the folder that is read would feed the output back into the next run."""
+    """Writing into the folder that is read would feed the output back into the next run, and a restart delete the input."""
     place = output.resolve()
     for container in plan.containers:
-        folder = Path(container.name).resolve()
-        if folder == place or (container.kind == "folder" and folder in place.parents and read_plan(place) is None):
+        source = Path(container.name.removeprefix("file://")).resolve()
+        if container.kind == "folder" and (source == place or source in place.parents):
             raise UsageError(f"{output} lies inside the input {container.name}; choose a folder beside it")
+        if place in source.parents and source.exists():
+            raise UsageError(f"the input {container.name} lies inside {output}; choose another folder to write to")

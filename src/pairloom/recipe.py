@@ -10,9 +10,10 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ _REGISTERED = (
 )  # importing a module registers its steps
 REGISTRIES: dict[str, dict[str, type[Any]]] = {"steps": STEPS, "select": SELECTIONS}
 _LOCKED = ("pairloom", "pillow", "simplejpeg", "numpy", "pyarrow", "tokenizers", "sentencex", "ftfy", "py3langid")
+# Beside its own errors PyYAML lets through what Python raises for `!!int abc`, `!!bool maybe` or the 99th of a month.
+_NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +181,14 @@ def _parse(source: str, name: str) -> tuple[Any, dict[str, Any]]:
     try:
         node = yaml.compose(source, yaml.SafeLoader)
         literal = yaml.safe_load(source)
-    except yaml.YAMLError as fault:
+    except _NO_YAML as fault:
         raise RecipeError([Problem("file", " ".join(str(fault).split()))], name) from None
     if not isinstance(literal, dict) or not isinstance(literal.get("steps"), list) or node is None:
         raise RecipeError([Problem("file", "must hold a list called `steps`")], name)
+    names = [key.value for key, _ in node.value]
+    twice = [part for part in REGISTRIES if names.count(part) > 1]
+    if twice:  # YAML would silently take the last
+        raise RecipeError([Problem(part, "stands twice; a recipe has one list of each name") for part in twice], name)
     return node, literal
 
 
@@ -191,21 +198,23 @@ def _options(step: Step | Selection) -> dict[str, Any]:
 
 
 def _lines(node: Any, part: str) -> list[int]:
-    return [item.start_mark.line + 1 for key, value in node.value if key.value == part for item in value.value]
+    lists = [value for key, value in node.value if key.value == part and isinstance(value, yaml.SequenceNode)]
+    return [item.start_mark.line + 1 for value in lists for item in value.value]
 
 
 def _part(part: str, registry: dict[str, type[Any]], entries: Any, lines: list[int]) -> tuple[list[Any], list[Problem]]:
     if not isinstance(entries, list):
         return [], [Problem(part, "must be a list")]
     made, problems = [], []
-    for number, (entry, line) in enumerate(zip(entries, lines, strict=True)):
+    # A list that a YAML merge brought in has no lines of its own.
+    for number, (entry, line) in enumerate(zip_longest(entries, lines)):
         one, faults = _entry(registry, entry, f"{part}[{number}]", line)
         problems += faults
         made += [one] if one else []
     return made, problems
 
 
-def _entry(registry: dict[str, type[Any]], entry: Any, place: str, line: int) -> tuple[Any, list[Problem]]:
+def _entry(registry: dict[str, type[Any]], entry: Any, place: str, line: int | None) -> tuple[Any, list[Problem]]:
     if isinstance(entry, str):
         entry = {entry: {}}
     if not isinstance(entry, dict) or len(entry) != 1:
@@ -223,18 +232,18 @@ def _entry(registry: dict[str, type[Any]], entry: Any, place: str, line: int) ->
     except ValidationError as fault:
         found = [(".".join([place, name, *map(str, one["loc"])]), one["msg"]) for one in fault.errors()]
         return None, [Problem(where, message, line) for where, message in found]
-    except TypeError as fault:  # YAML knows dates and the like, JSON does not
+    except (TypeError, ValueError) as fault:  # YAML knows dates and values that hold themselves, JSON does not
         return None, [Problem(f"{place}.{name}", str(fault), line)]
 
 
 def _line_problems(steps: Sequence[Step], select: Sequence[Selection]) -> list[Problem]:
     """What no single step can know: whether each finds the columns and pixels it works on."""
-    problems, columns = [], set(READ)
+    problems, columns = [], dict(READ)
     live = changed = False
     for number, step in enumerate(steps):
         place = f"steps[{number}].{step.name}"
         problems += _missing(step, place, columns)
-        problems += [Problem(place, text) for text in getattr(step, "problems", lambda _: [])(columns)]
+        problems += [Problem(place, text) for text in getattr(step, "problems", lambda _: [])(set(columns))]
         if step.reads_pixels and not live:
             problems.append(Problem(place, "works on pixels: put `decode` before it (and `encode` after it)"))
         if isinstance(step, decode.Decode):
@@ -243,7 +252,7 @@ def _line_problems(steps: Sequence[Step], select: Sequence[Selection]) -> list[P
             live = changed = False
         else:
             changed = changed or step.changes_pixels
-        columns |= set(step.adds)
+        columns |= step.adds
     if changed:
         problems.append(Problem("steps", "the images are changed but never encoded: put `encode` after the last image step"))
     for number, one in enumerate(select):
@@ -251,8 +260,16 @@ def _line_problems(steps: Sequence[Step], select: Sequence[Selection]) -> list[P
     return problems
 
 
-def _missing(step: Step | Selection, place: str, columns: set[str]) -> list[Problem]:
-    problems = []
+def not_numbers(step: Step | Selection, columns: Mapping[str, pa.DataType]) -> list[str]:
+    """What is wrong with the columns of a step that only works on numbers."""
+    there = [column for column in step.numbers if column in columns]
+    types = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    wrong = [column for column in there if not any(is_one(columns[column]) for is_one in types)]
+    return [f"needs numbers, but `{column}` is of type {columns[column]}" for column in wrong]
+
+
+def _missing(step: Step | Selection, place: str, columns: dict[str, pa.DataType]) -> list[Problem]:
+    problems = [Problem(place, text) for text in not_numbers(step, columns)]
     for missing in [column for column in step.reads if column not in columns]:
         maker = next((name for name, kind in sorted(STEPS.items()) if missing in kind.adds), None)
         hint = f": put `{maker}` before it" if maker else ""

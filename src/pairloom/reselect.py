@@ -14,14 +14,16 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from pairloom.errors import Problem, RecipeError, RunError, UsageError
-from pairloom.output import PLAN, STAGED, compile_manifest, locked, read_plan
-from pairloom.output import committed as committed_shards
-from pairloom.recipe import Recipe
+from pairloom.output import PLAN, STAGED, all_committed, compile_manifest, locked, read_plan
+from pairloom.readers.model import printable
+from pairloom.recipe import Recipe, not_numbers
 from pairloom.report import write_report
 from pairloom.select import publish
 from pairloom.stats import Summary
 from pairloom.step import Selection
 from pairloom.writers.parts import remove_leftovers, write_json, write_whole
+
+_SCORES = "scores"  # among the settings of a plan: it is that of a selection
 
 
 def reselect(output: str | Path, new: str | Path, recipe: str | None = None, scores: str | Path | None = None) -> Summary:
@@ -38,42 +40,40 @@ def reselect(output: str | Path, new: str | Path, recipe: str | None = None, sco
     plan = read_plan(output)
     if plan is None:
         raise UsageError(f"{output} is no output of Pairloom: it holds no {PLAN}")
+    if _SCORES in plan["settings"]:
+        raise UsageError(f"{output} is a selection itself; select from the folder that `run` wrote")
     made = Recipe.from_yaml(json.dumps(plan["recipe"]), f"{output}/{PLAN}")
     staged = output / STAGED if (output / STAGED).is_dir() else output
     select = Recipe.selection(recipe) if recipe else made.select
     table = _scores(Path(scores)) if scores else None
-    _readable(select, {*made.columns(), *(table.column_names if table is not None else ())})
-    shards = committed_shards(staged, made.staged().fingerprint(), len(plan["shards"]))
+    _readable(select, made.columns() | ({field.name: field.type for field in table.schema} if table is not None else {}))
+    shards = all_committed(staged, made.staged().fingerprint(), len(plan["shards"]))
     if len(shards) < len(plan["shards"]):
         raise RunError(f"{output} is not complete, or was made with other versions of the libraries: run it to its end first")
     chosen = Recipe.unchecked(made.steps, select)
     with locked(new):
-        _begin(new, plan | {"recipe": chosen.to_literal(), "settings": plan["settings"] | {"scores": _digest(scores)}})
+        _begin(new, plan | {"recipe": chosen.to_literal(), "settings": plan["settings"] | {_SCORES: _digest(scores)}})
         write_whole(new / "recipe.yaml", chosen.to_yaml().encode())
         done = publish(staged, new, chosen, plan["settings"]["format"], list(shards.values()), table)
         compile_manifest(new, done.values(), plan["settings"]["format"])
-        summary = Summary.of(str(new), done.values(), time.perf_counter() - start)
+        summary = Summary.of(printable(str(new)), done.values(), time.perf_counter() - start)
         write_report(new, summary, chosen, plan["settings"]["format"])
     return summary
 
 
 def _begin(new: Path, said: dict[str, Any]) -> None:
     known = read_plan(new)
-    if known is None and any(entry.name != ".lock" for entry in new.iterdir()):
-        raise UsageError(f"{new} is not empty; choose a new folder")
     if known is not None and known != said:
         raise UsageError(f"{new} holds another selection; choose a new folder")
     remove_leftovers(new)
     write_json(new / PLAN, said)
 
 
-def _readable(select: Sequence[Selection], columns: set[str]) -> None:
-    problems = [
-        Problem(f"select[{number}].{one.name}", f"reads `{column}`, which neither the ledger nor --scores has")
-        for number, one in enumerate(select)
-        for column in one.reads
-        if column not in columns
-    ]
+def _readable(select: Sequence[Selection], columns: dict[str, pa.DataType]) -> None:
+    problems = []
+    for number, one in enumerate(select):
+        faults = [f"reads `{name}`, which neither the ledger nor --scores has" for name in one.reads if name not in columns]
+        problems += [Problem(f"select[{number}].{one.name}", text) for text in [*faults, *not_numbers(one, columns)]]
     if problems:
         raise RecipeError(problems)
 

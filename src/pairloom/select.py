@@ -5,6 +5,7 @@ Encoded bytes are copied, never made again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tarfile
 from collections import Counter
@@ -12,13 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pairloom.output import committed
 from pairloom.recipe import Recipe
 from pairloom.stats import Stats, StepCount
 from pairloom.step import Selection
-from pairloom.writers.ledger import REJECTS, TableWriter
+from pairloom.writers.ledger import REJECTS, TableWriter, read_schema, read_tables
 from pairloom.writers.parts import Part, Parts
 from pairloom.writers.shard import commit_shard, data_name, manifest_name
 
@@ -32,13 +32,12 @@ def publish(
     """Write the final shards below `final` from those below `staged`; shards that are there already are left alone."""
     shards = sorted(shards, key=lambda stats: stats.shard)
     dropped = decide(staged, recipe.select, [stats.shard for stats in shards], scores)
-    fingerprint = recipe.fingerprint()
-    there = committed(final, fingerprint, max((stats.shard + 1 for stats in shards), default=0))
     done = {}
     for stats in shards:
         here = _dropped_here(staged, stats.shard, dropped)
+        fingerprint = _fingerprint(recipe, here)
         done[stats.shard] = chosen = _count(stats, recipe.select, here)
-        old = there.get(stats.shard)
+        old = committed(final, stats.shard, fingerprint)
         if old is None or old.to_json() != chosen.to_json():
             with Parts(final) as parts:
                 _copy_shard(staged, parts, stats.shard, format, here)
@@ -48,9 +47,8 @@ def publish(
 
 def decide(staged: Path, select: Sequence[Selection], shards: Sequence[int], scores: pa.Table | None = None) -> Dropped:
     """Let each selection see the ledger of all pairs that those before it kept."""
-    columns = sorted({"key", *(column for one in select for column in one.reads)})
     dropped: Dropped = {}
-    ledger = _ledger(staged, shards, columns, scores)
+    ledger = _ledger(staged, shards, select, scores)
     for one in select:
         messages = one.drop(ledger)
         keys = ledger["key"]
@@ -60,10 +58,16 @@ def decide(staged: Path, select: Sequence[Selection], shards: Sequence[int], sco
     return dropped
 
 
-def _ledger(staged: Path, shards: Sequence[int], columns: list[str], scores: pa.Table | None) -> pa.Table:
+def _ledger(staged: Path, shards: Sequence[int], select: Sequence[Selection], scores: pa.Table | None) -> pa.Table:
+    """The columns that some selection reads, of all shards; texts that are only compared come as digests of 16 bytes."""
+    columns = sorted({"key", *(column for one in select for column in one.reads)})
+    whole = {column for one in select for column in one.reads if column not in one.compares}
     own = [name for name in columns if scores is None or name == "key" or name not in scores.column_names]
-    tables = [pq.read_table(staged / f"{index:05d}.parquet", columns=own) for index in shards]
-    ledger = pa.concat_tables(tables).combine_chunks()
+    tables = []
+    for index in shards:
+        path = staged / f"{index:05d}.parquet"
+        tables += [read_schema(path).empty_table().select(own), *read_tables(path, own)]
+    ledger = pa.concat_tables(_digested(table, whole) for table in tables).combine_chunks()
     if scores is None:
         return ledger
     wanted = [name for name in columns if name not in own]
@@ -74,9 +78,26 @@ def _ledger(staged: Path, shards: Sequence[int], columns: list[str], scores: pa.
     return ledger
 
 
+def _digested(table: pa.Table, whole: set[str]) -> pa.Table:
+    for place, field in enumerate(table.schema):
+        if field.name not in {"key", *whole}:
+            cells = (
+                value.encode() if isinstance(value, str) else repr(value).encode() for value in table[field.name].to_pylist()
+            )
+            digests = [hashlib.blake2b(cell, digest_size=16).digest() for cell in cells]
+            table = table.set_column(place, field.name, pa.array(digests, pa.binary(16)))
+    return table
+
+
 def _dropped_here(staged: Path, index: int, dropped: Dropped) -> Dropped:
-    keys = pq.read_table(staged / f"{index:05d}.parquet", columns=["key"])["key"].to_pylist() if dropped else []
-    return {key: dropped[key] for key in keys if key in dropped}
+    tables = read_tables(staged / f"{index:05d}.parquet", ["key"]) if dropped else ()
+    return {key: dropped[key] for table in tables for key in table["key"].to_pylist() if key in dropped}
+
+
+def _fingerprint(recipe: Recipe, dropped: Dropped) -> str:
+    """A digest of the recipe and of what is dropped from one shard, which changes when other shards do."""
+    said = json.dumps([recipe.fingerprint(), [(key, one.name, message) for key, (one, message) in sorted(dropped.items())]])
+    return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
 def _count(stats: Stats, select: Sequence[Selection], dropped: Dropped) -> Stats:
@@ -103,22 +124,24 @@ def _copy_shard(staged: Path, parts: Parts, index: int, format: str, dropped: Dr
     (_filter_tar if format == "webdataset" else _filter_table)(staged / data, parts.open(data), keep)
     _filter_table(staged / ledger, parts.open(ledger), keep)
     writer = TableWriter(parts.open(rejects), REJECTS)
-    for batch in pq.ParquetFile(staged / rejects).iter_batches():
-        writer.write(pa.Table.from_batches([batch]))
-    writer.write(_rejects(staged / ledger, dropped))
+    for table in read_tables(staged / rejects):
+        writer.write(table)
+    for table in read_tables(staged / ledger, ["key", "source_key", "source", "original_text"]):
+        writer.write(_rejects(table.filter(pa.array([not keep(key) for key in table["key"].to_pylist()], pa.bool_())), dropped))
     writer.close()
 
 
-def _rejects(ledger: Path, dropped: Dropped) -> pa.Table:
-    if not dropped:
-        return REJECTS.empty_table()
-    rows = pq.read_table(ledger, columns=["key", "source_key", "source", "original_text"]).to_pylist()
-    said = [
-        {**row, "step": dropped[row["key"]][0].name, "reason": dropped[row["key"]][0].reason, "message": dropped[row["key"]][1]}
-        for row in rows
-        if row["key"] in dropped
-    ]
-    return pa.Table.from_pylist(said, REJECTS)
+def _rejects(rows: pa.Table, dropped: Dropped) -> pa.Table:
+    """Ledger rows that are all dropped, as `rejects/` holds them."""
+    said = [dropped[key] for key in rows["key"].to_pylist()]
+    columns = {
+        "step": [one.name for one, _ in said],
+        "reason": [one.reason for one, _ in said],
+        "message": [why for _, why in said],
+    }
+    for name, values in columns.items():
+        rows = rows.append_column(name, pa.array(values, pa.string()))
+    return rows
 
 
 def _filter_tar(source: Path, part: Part, keep: Callable[[str], bool]) -> None:
@@ -132,9 +155,7 @@ def _filter_tar(source: Path, part: Part, keep: Callable[[str], bool]) -> None:
 
 
 def _filter_table(source: Path, part: Part, keep: Callable[[str], bool]) -> None:
-    file = pq.ParquetFile(source)
-    writer = TableWriter(part, file.schema_arrow, rows=1)
-    for group in range(file.num_row_groups):
-        table = file.read_row_group(group)
+    writer = TableWriter(part, read_schema(source), rows=1)
+    for table in read_tables(source):
         writer.write(table.filter(pa.array([keep(key) for key in table["key"].to_pylist()], pa.bool_())))
     writer.close()

@@ -54,6 +54,8 @@ class Step:
 
     name: ClassVar[str]
     reads: ClassVar[tuple[str, ...]] = ()
+    numbers: ClassVar[tuple[str, ...]] = ()
+    """Those of `reads` that must be numeric."""
     adds: ClassVar[dict[str, pa.DataType]] = {}
     reads_pixels: ClassVar[bool] = False
     changes_pixels: ClassVar[bool] = False
@@ -137,6 +139,10 @@ class Selection:
 
     name: ClassVar[str]
     reads: ClassVar[tuple[str, ...]] = ()
+    numbers: ClassVar[tuple[str, ...]] = ()
+    """Those of `reads` that must be numeric."""
+    compares: ClassVar[tuple[str, ...]] = ()
+    """Those of `reads` that are only compared with each other: they may come as digests, so that all fit in memory."""
     reason: ClassVar[str]
 
     def drop(self, ledger: pa.Table) -> dict[int, str]:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from pairloom.errors import UsageError
 from pairloom.output import read_plan
+from pairloom.steps.header import FAULTS
+from pairloom.writers.ledger import read_tables
 from pairloom.writers.shard import data_name, file_digest, manifest_name
 
-_UNREADABLE = (OSError, ValueError, SyntaxError, KeyError, TypeError, tarfile.TarError, pa.ArrowException)
+_UNREADABLE = (*FAULTS, tarfile.TarError, pa.ArrowException)
 
 
 def verify(output: str | Path) -> list[str]:
@@ -54,8 +55,8 @@ def _shard(path: Path, planned: dict[str, Any], format: str) -> list[str]:
         faults.append(f"{stats['pairs_in']} pairs were read, {planned['rows']} were planned")
     if stats["pairs_in"] != stats["pairs_out"] + stats["pairs_rejected"]:
         faults.append("pairs in are not pairs out and pairs rejected")
-    keys = pq.read_table(path / f"{index:05d}.parquet", columns=["key"])["key"].to_pylist()
-    rejected = pq.read_metadata(path / "rejects" / f"{index:05d}.parquet").num_rows
+    ledger, rejects = (read_tables(folder / f"{index:05d}.parquet", ["key"]) for folder in (path, path / "rejects"))
+    keys, rejected = [key for table in ledger for key in table["key"].to_pylist()], sum(table.num_rows for table in rejects)
     if (len(keys), rejected) != (stats["pairs_out"], stats["pairs_rejected"]):
         faults.append(f"the ledger has {len(keys)} pairs and rejects/ {rejected}, which is not what the manifest says")
     return faults + _pairs(path / data_name(index, format), keys)
@@ -82,8 +83,8 @@ def _tar(path: Path) -> tuple[list[str], list[str]]:
 
 def _table(path: Path) -> tuple[list[str], list[str]]:
     keys, faults = [], []
-    for batch in pq.ParquetFile(path).iter_batches(64, columns=["key", "image"]):
-        for row in batch.to_pylist():
+    for table in read_tables(path, ["key", "image"], 64):
+        for row in table.to_pylist():
             keys.append(row["key"])
             faults += [f"{path.name}: {row['key']}: {fault}" for fault in _member("image", row["image"]["bytes"])]
     return keys, faults
@@ -103,13 +104,15 @@ def _member(suffix: str, data: bytes) -> list[str]:
 
 
 def _compiled(path: Path, plan: dict[str, Any]) -> list[str]:
-    manifest = path / "manifest.jsonl"
+    manifest, format = path / "manifest.jsonl", plan["settings"]["format"]
     if not manifest.exists():
         return ["manifest.jsonl is missing: the run did not end; run again to go on"]
-    lines = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
-    now = [
-        json.loads((path / manifest_name(i)).read_text("utf-8"))
-        for i in range(len(plan["shards"]))
-        if (path / manifest_name(i)).exists()
-    ]
-    return [] if lines == now else ["manifest.jsonl is not the sum of manifest/: run again to go on"]
+    try:
+        lines = [json.loads(line) for line in manifest.read_bytes().splitlines()]
+        now = [json.loads((path / manifest_name(i)).read_text("utf-8")) for i in range(len(plan["shards"]))]
+        pairs = {data_name(i, format): one["stats"]["pairs_out"] for i, one in enumerate(now)}
+        sizes = json.loads((path / "sizes.json").read_text("utf-8")) if format == "webdataset" else pairs
+    except _UNREADABLE as fault:
+        return [f"manifest/, manifest.jsonl or sizes.json can't be read: {fault}"]
+    faults = [] if lines == now else ["manifest.jsonl is not the sum of manifest/: run again to go on"]
+    return faults if sizes == pairs else [*faults, "sizes.json does not say how many pairs each tar holds: run again to go on"]

@@ -6,7 +6,9 @@ import codecs
 import json
 import os
 import stat
+import unicodedata
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +87,38 @@ def decode_text(data: bytes, encoding: str) -> str:
         data, encoding = data[3:], "utf-8"
     elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
+    return strict_text(data, encoding)
+
+
+def strict_text(data: bytes, encoding: str) -> str:
+    """Bytes to text, strictly; a few Chinese characters in GBK that happen to be valid UTF-8 are told apart where possible."""
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeError:
         raise text_encoding(encoding) from None
+    if not text.isascii() and max(text) < "\u0800" and codecs.lookup(encoding).name == "utf-8" and _is_chance(data, text):
+        raise text_encoding(encoding)
+    return text
+
+
+def _is_chance(data: bytes, text: str) -> bool:
+    """Whether letters of different scripts stand side by side, as in no language, and GB2312 makes nothing but Han of them."""
+    scripts = [_script(letter) for letter in text]
+    if not any(one and other and one != other for one, other in pairwise(scripts)):
+        return False
+    try:
+        chinese = data.decode("gb2312")
+    except UnicodeError:
+        return False
+    return all(letter.isascii() or "\u3000" <= letter <= "\u9fff" or letter >= "\uff00" for letter in chinese)
+
+
+def _script(letter: str) -> str:
+    """The script of a letter that isn't ASCII, else an empty text; marks that go with any script have none."""
+    if letter < "\u00c0" or unicodedata.category(letter)[0] not in "LM":
+        return ""
+    name = unicodedata.name(letter, "UNKNOWN").split(maxsplit=1)[0]
+    return "" if name in ("COMBINING", "MODIFIER") else name
 
 
 def text_encoding(encoding: str) -> Reject:

@@ -10,7 +10,7 @@ from typing import IO
 
 from pairloom.batch import Row
 from pairloom.errors import Reject, UsageError
-from pairloom.readers.cells import parse_json, text_encoding
+from pairloom.readers.cells import parse_json, strict_text, text_encoding
 from pairloom.readers.columns import Columns, broken_row, find_columns, key_of, table_row
 from pairloom.readers.inputs import open_container
 from pairloom.readers.lines import MAX_LINE_BYTES, Line, cells_of, is_blank, lines, records
@@ -54,10 +54,7 @@ class _Format:
             raise Reject("broken_row", f"a line of more than {MAX_LINE_BYTES} bytes")
         if b"\0" in data:
             raise Reject("broken_row", "a NUL character in the line")
-        try:
-            text = data.decode(self.encoding)
-        except UnicodeError:
-            raise text_encoding(self.encoding) from None
+        text = strict_text(data, self.encoding)
         if self.separator is None:
             return parse_json(text, "broken_row")
         cells = cells_of(text, self.separator)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import base64
 import io
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from pairloom import __version__
 from pairloom.recipe import Recipe
 from pairloom.stats import Summary
+from pairloom.steps.header import FAULTS
+from pairloom.writers.ledger import read_schema, read_tables
 from pairloom.writers.parts import write_whole
 from pairloom.writers.shard import data_name
 
@@ -64,12 +67,12 @@ def _measures(output: Path, shards: int) -> list[tuple[str, str, str, str]]:
     """Mean, median and 95th percentile of what the ledger says was done, over at most 20 shards."""
     columns: dict[str, list[Any]] = {}
     for index in _spread(shards, 20):
-        file = pq.ParquetFile(output / f"{index:05d}.parquet")
-        roots = {name.partition(".")[0] for name in _MEASURES} & set(file.schema_arrow.names)
-        table = file.read(columns=sorted(roots)).flatten()
-        for name in _MEASURES:
-            if name in table.column_names:
-                columns.setdefault(name, []).append(table[name].to_numpy())
+        path = output / f"{index:05d}.parquet"
+        roots = {name.partition(".")[0] for name in _MEASURES} & set(read_schema(path).names)
+        for table in read_tables(path, sorted(roots)) if roots else ():
+            for name, values in zip(table.flatten().column_names, table.flatten().columns, strict=True):
+                if name in _MEASURES:
+                    columns.setdefault(name, []).append(values.to_numpy())
     rows: list[tuple[str, str, str, str]] = []
     for name, title in _MEASURES.items():
         values = np.concatenate(columns[name]).astype(float) if name in columns else np.empty(0)
@@ -90,9 +93,10 @@ def _thumbnails(output: Path, shards: int, format: str) -> list[Thumbnail]:
 
 
 def _some(output: Path, index: int, format: str, count: int) -> list[Thumbnail]:
-    ledger = pq.ParquetFile(output / f"{index:05d}.parquet")
-    batches = ledger.iter_batches(count, columns=_shown(ledger.schema_arrow))
-    rows: list[dict[str, Any]] = next((pa.Table.from_batches([batch]).to_pylist() for batch in batches), [])
+    ledger = output / f"{index:05d}.parquet"
+    rows: list[dict[str, Any]] = next(
+        (table.to_pylist() for table in read_tables(ledger, _shown(read_schema(ledger)), count)), []
+    )
     images = _images(output / data_name(index, format), [row["key"] for row in rows])
     made = []
     for row in rows:
@@ -110,8 +114,8 @@ def _shown(schema: pa.Schema) -> list[str]:
 def _images(path: Path, keys: list[str]) -> dict[str, bytes]:
     """The first pairs of a shard; they stand at its beginning."""
     if path.suffix == ".parquet":
-        batch = next(pq.ParquetFile(path).iter_batches(max(1, len(keys)), columns=["key", "image"]), None)
-        return {} if batch is None else {row["key"]: row["image"]["bytes"] for row in batch.to_pylist()}
+        table = next(read_tables(path, ["key", "image"], max(1, len(keys))), None)
+        return {} if table is None else {row["key"]: row["image"]["bytes"] for row in table.to_pylist()}
     found: dict[str, bytes] = {}
     with tarfile.open(path, "r:") as tar:
         for member in tar:
@@ -127,7 +131,7 @@ def _images(path: Path, keys: list[str]) -> dict[str, bytes]:
 def _embedded(data: bytes) -> str:
     try:
         image = Image.open(io.BytesIO(data)).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except FAULTS:
         return ""
     image.thumbnail((_SIDE, _SIDE))
     buffer = io.BytesIO()
@@ -136,14 +140,13 @@ def _embedded(data: bytes) -> str:
 
 
 def _rejects(output: Path, shards: int) -> list[dict[str, str]]:
-    rows: list[dict[str, str]] = []
+    return list(islice(_each_reject(output, shards), _REJECTS))
+
+
+def _each_reject(output: Path, shards: int) -> Iterator[dict[str, str]]:
     for index in range(shards):
-        if len(rows) >= _REJECTS:
-            break
-        for batch in pq.ParquetFile(output / "rejects" / f"{index:05d}.parquet").iter_batches(_REJECTS):
-            rows += batch.to_pylist()
-            break
-    return [{**row, "original_text": _cut(row["original_text"] or "", 160)} for row in rows[:_REJECTS]]
+        for table in read_tables(output / "rejects" / f"{index:05d}.parquet", rows=4):  # few at a time: texts may be large
+            yield from ({**row, "original_text": _cut(row["original_text"] or "", 160)} for row in table.to_pylist())
 
 
 def _spread(total: int, count: int) -> list[int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
@@ -29,36 +30,33 @@ class Duplicates(Selection):
 
     @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
-        return ("phash" if self.distance else "sha256", *(["text"] if self.of == "pair" else []))
+        return ("phash" if self.distance else "sha256", *self._texts)
+
+    @property
+    def compares(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self._texts if self.distance else self.reads
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        return ("text",) if self.of == "pair" else ()
 
     def drop(self, ledger: pa.Table) -> dict[int, str]:
-        keys, texts = ledger["key"], self._texts(ledger)
-        first = self._near(ledger, texts) if self.distance else self._same(ledger, texts)
+        keys, first = ledger["key"], self._near(ledger) if self.distance else self._same(ledger)
         return {row: f"same as {keys[kept]}" for row, kept in first.items()}
 
-    def _texts(self, ledger: pa.Table) -> list[bytes]:
-        """A short digest of each text: all texts of a large run need not fit in memory as Python strings."""
-        if self.of == "image":
-            return [b""] * ledger.num_rows
-        return [hashlib.sha256((text.as_py() or "").encode()).digest()[:16] for text in ledger["text"]]
+    def _same(self, ledger: pa.Table) -> dict[int, int]:
+        _, first, group = np.unique(_groups(ledger, self.reads), return_index=True, return_inverse=True)
+        kept = first[group]
+        return {row: int(kept[row]) for row in np.flatnonzero(kept != np.arange(len(kept))).tolist()}
 
-    def _same(self, ledger: pa.Table, texts: list[bytes]) -> dict[int, int]:
-        seen: dict[tuple[str, bytes], int] = {}
-        dropped = {}
-        for row, (image, text) in enumerate(zip(ledger["sha256"], texts, strict=True)):
-            kept = seen.setdefault((image.as_py(), text), row)
-            if kept != row:
-                dropped[row] = kept
-        return dropped
-
-    def _near(self, ledger: pa.Table, texts: list[bytes]) -> dict[int, int]:
+    def _near(self, ledger: pa.Table) -> dict[int, int]:
         """Two hashes within `distance` agree in at least one of `distance + 1` slices, so only those are compared."""
-        hashes = [int(value.as_py(), 16) for value in ledger["phash"]]
+        hashes = [int(value, 16) for value in ledger["phash"].to_pylist()]
         edges = np.linspace(0, 64, self.distance + 2).astype(int).tolist()
         slices = [(low, (1 << (high - low)) - 1) for low, high in pairwise(edges)]
-        kept: dict[tuple[int, int, bytes], list[int]] = {}
+        kept: dict[tuple[int, int, int], list[int]] = {}
         dropped: dict[int, int] = {}
-        for row, (value, text) in enumerate(zip(hashes, texts, strict=True)):
+        for row, (value, text) in enumerate(zip(hashes, _groups(ledger, self._texts).tolist(), strict=True)):
             places = [(number, (value >> low) & mask, text) for number, (low, mask) in enumerate(slices)]
             near = [old for place in places for old in kept.get(place, ()) if (hashes[old] ^ value).bit_count() <= self.distance]
             if near:
@@ -67,3 +65,12 @@ class Duplicates(Selection):
             for place in places:
                 kept.setdefault(place, []).append(row)
         return dropped
+
+
+def _groups(ledger: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.int64]:
+    """A number for each row, the same for rows that are the same in all the columns; a few bytes a row."""
+    numbers = np.zeros(ledger.num_rows, np.int64)
+    for name in columns:
+        codes = ledger[name].combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy().astype(np.int64)
+        numbers = np.unique(numbers * (codes.max(initial=0) + 1) + codes, return_inverse=True)[1]
+    return numbers

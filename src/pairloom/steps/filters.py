@@ -113,6 +113,8 @@ class Between(Filter):
         """Which column is read depends on the option, so that a recipe can be checked for it."""
         return (self.column,)
 
+    numbers = reads
+
     @model_validator(mode="after")
     def _bounded(self) -> Between:
         if self.min is None and self.max is None:

@@ -47,6 +47,10 @@ class KeepTop(Selection):
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
         return (self.column, *(column for group in self.within for column in _COLUMNS[group]))
 
+    @property
+    def numbers(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (self.column,)
+
     def drop(self, ledger: pa.Table) -> dict[int, str]:
         values = _values(ledger, self.column)
         dropped: list[int] = []
@@ -75,6 +79,8 @@ class Percentile(Selection):
     @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
         return (self.column,)
+
+    numbers = reads
 
     def drop(self, ledger: pa.Table) -> dict[int, str]:
         values = _values(ledger, self.column)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -48,6 +50,21 @@ class TableWriter:
             table = pa.concat_tables(self._waiting).combine_chunks()
             self._waiting = []
             self._writer.write_table(table, row_group_size=table.num_rows)
+
+
+def read_tables(path: Path, columns: list[str] | None = None, rows: int | None = None) -> Iterator[pa.Table]:
+    """A Parquet file piece by piece: its row groups, or at most `rows` rows at a time."""
+    with path.open("rb") as file:  # not by name: Arrow takes no names that aren't UTF-8
+        table = pq.ParquetFile(file, pre_buffer=False)
+        for group in range(table.num_row_groups):
+            for batch in table.iter_batches(rows or table.metadata.row_group(group).num_rows, [group], columns):
+                yield pa.Table.from_batches([batch])
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The columns of a Parquet file."""
+    with path.open("rb") as file:
+        return pq.read_schema(file)
 
 
 def ledger_schema(columns: dict[str, pa.DataType]) -> pa.Schema:

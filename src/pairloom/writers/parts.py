@@ -137,7 +137,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a small JSON file, one key a line, so that it is there whole or not at all."""
-    write_whole(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
+    # File names that aren't UTF-8 hold lone surrogates, which in JSON are written just as Python escapes them.
+    write_whole(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "backslashreplace"))
 
 
 def remove_leftovers(root: Path) -> None:
