@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
-import pyarrow as pa
-from PIL import Image
 
 from pairloom import __version__
 from pairloom.recipe import Recipe
 from pairloom.report.pictures import cut, extreme_pairs, some_pairs, spread
 from pairloom.stats import Summary
-from pairloom.steps.header import FAULTS
 from pairloom.writers.ledger import read_schema, read_tables
 from pairloom.writers.parts import write_whole
-from pairloom.writers.shard import data_name
 
 _PAIRS, _EXTREMES, _REJECTS = 24, 8, 50
 _MEASURES = {
