@@ -141,9 +141,8 @@ def main() -> None:
             base = right if base is None else base
             low, high = interval(right)
             less, least, most = cut(base, right)
-            print(
-                f"{name:30} {right.mean():8.1%} [{low:6.1%},{high:6.1%}] {less:11.1%} [{least:6.1%},{most:6.1%}] {first.mean():6.1%}"
-            )
+            said = f"{right.mean():8.1%} [{low:6.1%},{high:6.1%}] {less:11.1%} [{least:6.1%},{most:6.1%}]"
+            print(f"{name:30} {said} {first.mean():6.1%}", flush=True)
 
 
 if __name__ == "__main__":
