@@ -11,7 +11,7 @@ from pairloom.errors import Interrupted, PairloomError, RecipeError, RunError, U
 
 def main() -> None:
     """Run the command. Exit codes: 0 done, 1 failed or incomplete, 2 wrong usage or recipe, 130 interrupted."""
-    from pairloom.cli import check, init, run, schema, select, steps, verify  # noqa: F401 - each registers its verb
+    from pairloom.cli import check, init, models, run, schema, select, steps, verify  # noqa: F401 - each registers its verb
 
     try:
         app()
