@@ -144,6 +144,7 @@ def _config(folder: Path, **entries: Any) -> None:
         (lambda folder: (folder / "config.json").unlink(), "holds no model"),
         (lambda folder: (folder / "config.json").write_text("{"), "is not JSON"),
         (lambda folder: (folder / "spiece.model").unlink(), "tokenizer in .* can't be loaded"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "is not a tokenizer"),
         (lambda folder: (folder / "preprocessor_config.json").unlink(), "how it wants its images"),
         (lambda folder: (folder / "preprocessor_config.json").write_text('{"size": 48, "crop_size": 48}'), "don't fit together"),
         (

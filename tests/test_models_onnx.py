@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,15 @@ def test_a_failure_is_seen(tmp_path: Path) -> None:
     broken = load(f"onnx:{onnx_model(tmp_path / 'broken', plain, broken=True)}")
     embedded = broken.embed_images([np.zeros((8, 8, 3), np.uint8), IMAGES[0]])
     assert np.isfinite(embedded).all(axis=1).tolist() == [False, True]
+
+
+def test_a_zero_vector_is_no_number_and_a_huge_one_no_zero(model: Model) -> None:
+    class Towers:
+        def images(self, inputs: Sequence[Any]) -> Any:
+            return np.array([[0] * DIMENSION, [1e30] * DIMENSION], np.float32)
+
+    embedded = replace(model, towers=Towers()).embed_images(IMAGES[:1] * 2)  # type: ignore[arg-type]
+    assert np.isnan(embedded[0]).all() and np.allclose(embedded[1], DIMENSION**-0.5)
 
 
 def test_empty_texts_are_told(model: Model) -> None:
