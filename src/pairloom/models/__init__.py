@@ -55,6 +55,8 @@ def _open(name: str, device: str, threads: int, process: int) -> Model:
     if name == "mini":
         from pairloom.models.onnx import open_onnx
 
+        if not MINI.is_dir():
+            raise UsageError("this installation of Pairloom lacks the model mini; install it again")
         return open_onnx(name, MINI, device, threads)
     if kind == "onnx" and rest:
         from pairloom.models.onnx import open_onnx

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any, get_args
 
 from pairloom.drawing import Interpolation
 from pairloom.errors import UsageError
+from pairloom.models.settings import read_json
 from pairloom.models.transform import ImageTransform, Mode, Size
 
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -28,8 +28,8 @@ def read_transform(folder: Path) -> ImageTransform:
     if path is None:
         raise UsageError(f"{folder} has no {', '.join(_READERS)}, so how it wants its images can't be known")
     try:
-        return _READERS[path.name](json.loads(path.read_text("utf-8")))
-    except (ValueError, KeyError, TypeError) as fault:  # a JSON fault is a ValueError too
+        return _READERS[path.name](read_json(path))
+    except (ValueError, LookupError, TypeError) as fault:
         raise UsageError(f"{path} can't be used: {fault!r}") from None
 
 
