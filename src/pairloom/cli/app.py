@@ -42,7 +42,6 @@ Encoding = Annotated[str, typer.Option(help="Encoding of text files and tables, 
 ShardSize = Annotated[int, typer.Option(help="Most pairs in a shard.", min=1)]
 Limit = Annotated[int | None, typer.Option(help="Only the first N pairs.", min=1, show_default=False)]
 Sample = Annotated[int | None, typer.Option(help="Only N pairs spread evenly over the input.", min=1, show_default=False)]
-Device = Annotated[str, typer.Option(help="Where the model computes: auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else there.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", "-w", help="How many to work at a time.", min=1, show_default="all cores")
@@ -56,7 +55,10 @@ ViewsName = Annotated[
     typer.Option(help="What is looked at: whole, long (squares along long ones), tiles.", show_default="that of the recipe"),
 ]
 Bank = Annotated[str | None, typer.Option(help="Folder of images of your own as the bank.", show_default="that of the recipe")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default="that of the recipe")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="Where the model computes: auto, cpu, cuda, cuda:N or mps.", show_default="that of the recipe, or auto"),
+]
 
 
 def aligned(recipe: str, **options: Any) -> Recipe:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 @app.command()
 def models(
     names: Annotated[list[str] | None, typer.Argument(help="Models to try.", show_default="mini")] = None,
-    device: Device = "auto",
+    device: Device = None,
     json_: Json = False,
 ) -> None:
     """Show what models there are, and whether each can be opened here."""
     from pairloom.models.catalogue import forms, listing
 
-    found = [listing(name, device) for name in names or ["mini"]]
+    found = [listing(name, device or "auto") for name in names or ["mini"]]
     if json_:
         there = [{"form": form, "meaning": meaning, "missing": missing} for form, (meaning, missing) in forms().items()]
         said = {"models": [dataclasses.asdict(one) for one in found], "forms": there}
