@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,9 @@ def test_threads_are_put_back(siglip: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     load(f"hf:{siglip}", "cpu").embed_texts(TEXTS)
+    assert torch.get_num_threads() == 2
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(load(f"hf:{siglip}", "cpu").embed_texts, [TEXTS] * 20))
     assert torch.get_num_threads() == 2
     torch.set_num_threads(before)
 

@@ -26,7 +26,7 @@ TRANSFORMS = {
     "shortest, larger canvas": ImageTransform("shortest", (50, 31), (32, 32), MEAN, STD, rounding="even"),
     "letterbox": ImageTransform("letterbox", (32, 32), (32, 32), MEAN, STD, fill=(9, 8, 7), rounding="even"),
     "buckets": ImageTransform("buckets", (224, 224), (224, 224), MEAN, STD, buckets=BUCKETS),
-    "naflex": ImageTransform("naflex", (0, 0), (0, 0), MEAN, STD, "bilinear"),
+    "naflex": ImageTransform("naflex", (256, 256), (256, 256), MEAN, STD, "bilinear"),
 }
 PROCESSORS: dict[str, dict[str, Any]] = {
     "CLIP": {},
@@ -55,6 +55,7 @@ def test_as_the_checkpoints_own_processor(name: str) -> None:
         made = ours.apply(pixels)
         if kind == "Siglip2":
             patches, mask, shapes = ours.patches([made])
+            assert ours.size == (ours.patch * math.isqrt(ours.max_patches),) * 2
             assert np.array_equal(mask, expected["pixel_attention_mask"]) and np.array_equal(shapes, expected["spatial_shapes"])
             made = patches[0]
         assert made.shape == expected["pixel_values"][0].shape and made.dtype == np.float32

@@ -51,7 +51,8 @@ def from_preprocessor(config: dict[str, Any]) -> ImageTransform:
     filter = _FILTERS[int(config.get("resample", 2 if naflex else 3))]
     if naflex:
         patch, most = int(config.get("patch_size", 16)), int(config.get("max_num_patches", 256))
-        return ImageTransform("naflex", (0, 0), (0, 0), mean, std, filter, patch=patch, max_patches=most)
+        side = patch * math.isqrt(most)  # of a square image
+        return ImageTransform("naflex", (side, side), (side, side), mean, std, filter, patch=patch, max_patches=most)
     if "resize_mode" in config:
         return _ours(config, mean, std, filter)
     mode, resize = _resize(config.get("size", 224), siglip)

@@ -30,7 +30,8 @@ class ImageTransform:
     * `shortest`: scale so that the shorter side is that of `resize`, the longer one rounded down; the ratio is kept.
     * `letterbox`: scale to fit into `resize`; the ratio is kept.
     * `buckets`: scale to the one of `buckets` whose ratio is nearest.
-    * `naflex`: scale to multiples of `patch`, as many patches as `max_patches` allows, the ratio nearly kept (SigLIP 2).
+    * `naflex`: scale to multiples of `patch`, as many patches as `max_patches` allows, the ratio nearly kept (SigLIP 2);
+      `size` is that of a square image.
 
     In the first three modes the middle of the result is then cut to `size`, or padded to it with `fill`. Where the margin is
     odd, the cut lies `down` (transformers) or at the nearest `even` pixel (torchvision, open_clip), and the wider padding
