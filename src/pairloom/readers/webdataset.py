@@ -163,7 +163,7 @@ def _row(key: str, members: list[_Member], file: IO[bytes], shard: Shard, repeat
         try:
             fields = parse_json(text("json"))
         except Reject as reason:
-            fields = reason
+            fields = reason.bare()
 
     def texts() -> tuple[str, ...]:
         named = next((suffix for suffix in TEXTS if suffix in suffixes), None)
