@@ -126,8 +126,8 @@ def _group(table: Any, number: int, rows: int, start: int, columns: list[Any]) -
     """The rows of one row group from its row `start` on; those that can't be read are rejects."""
     done = 0
     problem = "the row group has fewer rows than it says"
-    size = max(1, _largest(table.metadata.row_group(number), rows, tuple(columns)))
     try:
+        size = max(1, _largest(table.metadata.row_group(number), rows, tuple(columns)))
         batches = table.iter_batches(max(1, min(BATCH_ROWS, BATCH_BYTES // size)), row_groups=[number], columns=columns)
         for batch in batches:
             for row in range(min(batch.num_rows, rows - done)):
