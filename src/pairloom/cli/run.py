@@ -24,7 +24,7 @@ from pairloom.cli.app import (
     cores,
     reading,
 )
-from pairloom.cli.show import ProgressView, complain, show_summary
+from pairloom.cli.show import ProgressView, complain, show_places, show_summary
 from pairloom.errors import Interrupted
 
 
@@ -65,6 +65,7 @@ def run(
         typer.echo(json.dumps(summary.to_json(), ensure_ascii=False))
     else:
         show_summary(summary)
+        show_places(summary)
     if summary.faults and not allow_input_faults:
         complain("parts of the input could not be read (see above); all else is committed. --allow-input-faults accepts that.")
         raise typer.Exit(1)

@@ -29,7 +29,7 @@ from pairloom.cli.app import (
     cores,
     reading,
 )
-from pairloom.cli.show import ProgressView, show_summary
+from pairloom.cli.show import ProgressView, say, show_summary
 from pairloom.score import score as write_scores
 
 
@@ -63,3 +63,4 @@ def score(
         typer.echo(json.dumps(summary.to_json(), ensure_ascii=False))
     else:
         show_summary(summary)
+        say(f"scores {output}")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pairloom.cli.app import Json, app
-from pairloom.cli.show import show_summary
+from pairloom.cli.show import show_places, show_summary
 from pairloom.reselect import reselect
 
 
@@ -31,3 +31,4 @@ def select(
         typer.echo(json.dumps(summary.to_json(), ensure_ascii=False))
     else:
         show_summary(summary)
+        show_places(summary)

@@ -89,6 +89,10 @@ def show_summary(summary: Summary) -> None:
         f"\n[bold]{summary.pairs_in:,} pairs in = {summary.pairs_out:,} ready + {summary.pairs_rejected:,} rejected[/]  "
         f"({shards}{resumed}, {summary.seconds:,.1f} s)"
     )
+
+
+def show_places(summary: Summary) -> None:
+    """Where the shards and the report of a run are."""
     _errors.print(f"shards {escape(summary.output)}   report {escape(summary.output)}/report.html", soft_wrap=True)
 
 
