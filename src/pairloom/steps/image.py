@@ -17,6 +17,7 @@ from pydantic import Field
 from pairloom.batch import Batch, Pixels
 from pairloom.errors import Reject
 from pairloom.geometry import Geometry
+from pairloom.resize import resize
 from pairloom.step import ImageStep, Step, lift, step
 from pairloom.steps.decode import Level, geometry_cell
 
@@ -265,18 +266,19 @@ def draw(pixels: Pixels, geometry: Geometry, fill: Fill = "mean") -> Pixels:
     columns, x0, x1 = _span(pixels.shape[1], geometry.source_width, geometry.crop[::2], geometry.box[::2], geometry.width)
     rows, y0, y1 = _span(pixels.shape[0], geometry.source_height, geometry.crop[1::2], geometry.box[1::2], geometry.height)
     size, crop = (x1 - x0, y1 - y0), (columns[0], rows[0], columns[1], rows[1])
-    if crop == (0, 0, *size) and pixels.shape[:2] == size[::-1]:
-        shown = pixels
-    else:
-        shown = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, box=crop))
-    if size == (geometry.width, geometry.height):
-        return shown
-    pad = ((y0, geometry.height - y1), (x0, geometry.width - x1), (0, 0))
-    if fill == "edge":
-        return np.pad(shown, pad, mode="edge")
+    same = crop == (0, 0, *size) and pixels.shape[:2] == size[::-1]
+    whole = size == (geometry.width, geometry.height)
+    if whole or fill == "edge":
+        shown = pixels if same else resize(pixels, size, crop)
+        pad = ((y0, geometry.height - y1), (x0, geometry.width - x1), (0, 0))
+        return shown if whole else np.pad(shown, pad, mode="edge")
     canvas = np.empty((geometry.height, geometry.width, 3), np.uint8)
-    canvas[:] = _COLOURS[fill] if isinstance(fill, str) else fill
-    canvas[y0:y1, x0:x1] = shown
+    colour = _COLOURS[fill] if isinstance(fill, str) else fill
+    canvas[:] = np.full((geometry.width, 3), colour, np.uint8)  # row by row: pixel by pixel it takes 2 ms
+    if same:
+        canvas[y0:y1, x0:x1] = pixels
+    else:
+        resize(pixels, size, crop, out=canvas[y0:y1, x0:x1])
     return canvas
 
 
