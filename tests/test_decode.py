@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 from images import batch_of, encoded, example, picture, psnr
 from PIL import Image, ImageCms, ImageOps
 
 from pairloom.errors import Reject
-from pairloom.steps.decode import Decode
+from pairloom.steps.decode import Decode, _scans
 from pairloom.steps.image import Contain, Encode, Letterbox
 
 PHOTO = picture()
@@ -195,6 +196,28 @@ def test_each_kind_of_wrong_has_its_code() -> None:
     assert code_of(jpeg[:start] + b"\xff\xda\0\0" * 501 + jpeg[start:]) == "undecodable"
 
 
+def test_scans_are_counted_unless_the_first_is_known_to_be_the_only_one() -> None:
+    jpeg, progressive = encoded(PHOTO, "JPEG"), encoded(PHOTO, "JPEG", progressive=True)
+    thumbnail = b"\xff\xe1\x00\x12" + b"\xff\xda" * 8
+    assert _scans(jpeg) == _scans(jpeg[:2] + thumbnail + jpeg[2:]) == 1  # what lies in a segment isn't counted
+    assert _scans(progressive) == progressive.count(b"\xff\xda") > 1
+    start = jpeg.index(b"\xff\xda")
+    one_colour = jpeg[:start] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" * 3 + jpeg[start:]
+    assert _scans(one_colour) == 4
+    for cut in range(len(jpeg[: start + 12])):
+        assert _scans(jpeg[:cut]) <= 1
+    assert _scans(b"\xff\xd8\xff\xff" + jpeg[2:]) == 1 and _scans(b"\xff\xd8" + b"\xff\xda" * 9) == 9
+
+
+def test_colours_are_smoothed_unless_the_image_is_made_much_smaller() -> None:
+    data = encoded(picture(400, 300), "JPEG", quality=90, subsampling="4:2:0")
+    smooth, rough = (simplejpeg.decode_jpeg(data, fastupsample=fast) for fast in (False, True))
+    assert not np.array_equal(smooth, rough)
+    for step, expected in [(Contain(400), smooth), (Contain(300), smooth), (Letterbox(512), smooth), (Contain(250), rough)]:
+        assert np.array_equal(Decode().bind([step]).image(data).pixels, expected)  # type: ignore[attr-defined]
+    assert np.array_equal(Decode().image(data).pixels, smooth)
+
+
 def test_header_and_content_that_disagree_do_no_harm() -> None:
     jpeg = bytearray(encoded(PHOTO, "JPEG"))
     size = jpeg.index(b"\xff\xc0") + 5
@@ -268,7 +291,7 @@ _MEASURE = """
 import io, resource, sys
 import numpy as np
 from PIL import Image
-from pairloom.steps.decode import Decode
+from pairloom.steps.decode import Decode, _scans
 from pairloom.steps.image import Contain
 Image.init()
 data = open(sys.argv[1], "rb").read()

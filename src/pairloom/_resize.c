@@ -77,7 +77,7 @@ static void axis_place(axis *made, size_t place, double *weights, int from, int 
             made->peak = abs(k);
     }
     made->first[place] = (size_t)(from / TAPS);
-    made->groups[place] = count > 0 ? (size_t)(lead + count + TAPS - 1) / TAPS : 0;
+    made->groups[place] = count > 0 ? (size_t)(lead + count + TAPS - 1) / TAPS : 1; /* none at all: a group of zeros */
     if (made->first[place] + made->groups[place] > made->end)
         made->end = made->first[place] + made->groups[place];
 }

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from pairloom.batch import Pixels
 from pairloom.errors import Reject
-from pairloom.geometry import Geometry
+from pairloom.geometry import Box, Geometry
+from pairloom.resize import resize
 
 Level = Annotated[int, Field(ge=0, le=255)]
 Fill = Literal["mean", "black", "white", "edge"] | tuple[Level, Level, Level]
@@ -35,19 +36,29 @@ def draw(pixels: Pixels, geometry: Geometry, fill: Fill = "mean", interpolation:
     columns, x0, x1 = _span(pixels.shape[1], geometry.source_width, geometry.crop[::2], geometry.box[::2], geometry.width)
     rows, y0, y1 = _span(pixels.shape[0], geometry.source_height, geometry.crop[1::2], geometry.box[1::2], geometry.height)
     size, crop = (x1 - x0, y1 - y0), (columns[0], rows[0], columns[1], rows[1])
-    if crop == (0, 0, *size) and pixels.shape[:2] == size[::-1]:
-        shown = pixels
-    else:
-        shown = np.array(Image.fromarray(pixels).resize(size, Image.Resampling[interpolation.upper()], box=crop))
-    if size == (geometry.width, geometry.height):
-        return shown
-    pad = ((y0, geometry.height - y1), (x0, geometry.width - x1), (0, 0))
-    if fill == "edge":
-        return np.pad(shown, pad, mode="edge")
+    same = crop == (0, 0, *size) and pixels.shape[:2] == size[::-1]
+    whole = size == (geometry.width, geometry.height)
+    if whole or fill == "edge":
+        shown = pixels if same else _resized(pixels, size, crop, interpolation)
+        pad = ((y0, geometry.height - y1), (x0, geometry.width - x1), (0, 0))
+        return shown if whole else np.pad(shown, pad, mode="edge")
     canvas = np.empty((geometry.height, geometry.width, 3), np.uint8)
-    canvas[:] = _COLOURS[fill] if isinstance(fill, str) else fill
-    canvas[y0:y1, x0:x1] = shown
+    colour = _COLOURS[fill] if isinstance(fill, str) else fill
+    canvas[:] = np.full((geometry.width, 3), colour, np.uint8)  # row by row: pixel by pixel it takes 2 ms
+    if same:
+        canvas[y0:y1, x0:x1] = pixels
+    else:
+        _resized(pixels, size, crop, interpolation, canvas[y0:y1, x0:x1])
     return canvas
+
+
+def _resized(pixels: Pixels, size: tuple[int, int], crop: Box, interpolation: Interpolation, out: Pixels | None = None) -> Pixels:
+    if interpolation != "nearest":
+        return resize(pixels, size, crop, interpolation, out)
+    shown = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST, box=crop))
+    if out is not None:
+        out[:] = shown
+    return shown
 
 
 def _span(
