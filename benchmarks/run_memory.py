@@ -74,8 +74,9 @@ def measure(source: Path, workers: int, recipe: str) -> tuple[int, int, float]:
         peaks: dict[int, int] = {}
         while run.poll() is None:
             try:
-                peaks |= {pid: peak_of(pid) for pid in processes(run.pid)}
-            except OSError:  # one has just ended
+                for pid in processes(run.pid):
+                    peaks[pid] = max(peaks.get(pid, 0), peak_of(pid))  # one that has just ended has none
+            except OSError:  # gone between two looks
                 continue
             finally:
                 time.sleep(0.05)

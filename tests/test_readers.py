@@ -19,7 +19,7 @@ from reader_files import KINDS, PAIRS, Pair, codes, make, pairs_tar, read_all, r
 
 from pairloom.errors import UsageError
 from pairloom.readers import ReadOptions, Shard, plan, read
-from pairloom.readers.webdataset import _Info
+from pairloom.readers.webdataset import TarHeader
 
 
 def wanted(kind: str, pairs: list[Pair] = PAIRS) -> list[tuple[bytes, tuple[str, ...]]]:
@@ -259,7 +259,7 @@ def test_plain_headers_are_read_as_tarfile_reads_them(format: int, name: str) ->
     for dirt in (b"", b"\1"):
         block = dirt + block[len(dirt) :]
         results = []
-        for kind in (_Info, tarfile.TarInfo):
+        for kind in (TarHeader, tarfile.TarInfo):
             try:
                 read = kind.frombuf(block, "utf-8", "surrogateescape")
                 results.append((read.name, read.size, read.type))

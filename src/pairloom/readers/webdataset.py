@@ -39,7 +39,7 @@ _BAD_HEADER = (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError
 _OCTAL = re.compile(rb"[0-7]{11}[ \0]")
 
 
-class _Info(tarfile.TarInfo):
+class TarHeader(tarfile.TarInfo):
     """A header, read ten times as fast if it is that of a plain file as nearly all are; tarfile does the rest."""
 
     @classmethod
@@ -112,7 +112,7 @@ def _members(file: IO[bytes], cut: _Cut) -> Iterator[_Member]:
     size = file.seek(0, os.SEEK_END)
     file.seek(start)
     try:
-        tar = tarfile.open(fileobj=file, mode="r:", tarinfo=_Info)  # noqa: SIM115 - it doesn't own the file
+        tar = tarfile.open(fileobj=file, mode="r:", tarinfo=TarHeader)  # noqa: SIM115 - it doesn't own the file
     except _BAD_HEADER as error:
         cut.code, cut.message = "cut_tar" if size - start < tarfile.BLOCKSIZE else "corrupt_tar", str(error)
         return
