@@ -154,7 +154,8 @@ def _execute(job: Job, todo: list[Any], workers: int, progress: Progress, done: 
 def _failures(failed: list[Outcome]) -> str:
     lines = "\n".join(f"  shard {outcome.shard}: {outcome.fault}" for outcome in failed[:10])
     more = f"\n  and {len(failed) - 10} more" if len(failed) > 10 else ""
-    return f"{len(failed)} shards stayed undone:\n{lines}{more}\nDone shards are kept; mend the cause and run the same again."
+    count = "1 shard" if len(failed) == 1 else f"{len(failed)} shards"
+    return f"{count} stayed undone:\n{lines}{more}\nDone shards are kept; mend the cause and run the same again."
 
 
 def _record(path: Path, summary: Summary, workers: int, failed: list[Outcome]) -> None:

@@ -154,6 +154,6 @@ def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 
 def _size(row: Row) -> int:
-    """About the memory that a row takes on the line; a text is there in four copies of up to four bytes a character."""
+    """About the memory that a row takes on the line; a file is there twice, a text in four copies of up to four bytes."""
     letters = len(row.extra) + sum(map(len, row.texts))
-    return letters * 16 + (len(row.image) + decoded_bytes(row.image) if row.image else 0)
+    return letters * 16 + (2 * len(row.image) + decoded_bytes(row.image) if row.image else 0)

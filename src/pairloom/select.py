@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pairloom.output import committed
+from pairloom.readers.webdataset import TarHeader
 from pairloom.recipe import Recipe
 from pairloom.stats import Stats, StepCount
 from pairloom.step import Selection
@@ -146,7 +147,7 @@ def _rejects(rows: pa.Table, dropped: Dropped) -> pa.Table:
 
 def _filter_tar(source: Path, part: Part, keep: Callable[[str], bool]) -> None:
     """Copy the members of kept pairs as they are, headers and all."""
-    with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+    with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=TarHeader) as tar:
         for member in tar:
             if keep(member.name.partition(".")[0]):
                 file.seek(member.offset)

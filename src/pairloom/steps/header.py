@@ -6,7 +6,9 @@ import io
 import struct
 import warnings
 import zlib
+from contextlib import suppress
 
+import simplejpeg
 from PIL import Image, ImageCms
 
 _WORKING = {"JPEG": 6, "MPO": 6, "WEBP": 16, "AVIF": 12, "JPEG2000": 24}  # bytes a pixel while decoding, measured
@@ -22,6 +24,13 @@ FAULTS = (
 
 def decoded_bytes(data: bytes) -> int:
     """About how much memory decoding takes; 0 for what isn't an image. Decides the size of batches, never a result."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and len(data) >= 24:
+        width, height = struct.unpack_from(">II", data, 16)
+        return int(width * height * _OTHERS)
+    if data[:3] == b"\xff\xd8\xff":
+        with suppress(ValueError, LookupError):
+            height, width = simplejpeg.decode_jpeg_header(data)[:2]
+            return int(width * height * _WORKING["JPEG"])
     image = _open(data)
     return 0 if image is None else image.width * image.height * _WORKING.get(str(image.format), _OTHERS)
 

@@ -19,6 +19,7 @@ from pairloom.writers.parts import Part
 _BLOCK = 512
 _RECORD = 20 * _BLOCK
 _UNSAID = ("image", "reject")
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class WebDatasetWriter:
@@ -37,7 +38,7 @@ class WebDatasetWriter:
             said = {name: blanks[name] if value is None else value for name, value in values.items()}
             members = {
                 self._suffix or suffix_of(images[row]): images[row],
-                "json": json.dumps(said, ensure_ascii=False, allow_nan=False).encode(),
+                "json": _encode(said).encode(),
                 "txt": texts[row].encode(),
             }
             for suffix in sorted(members):
