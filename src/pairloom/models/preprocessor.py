@@ -11,8 +11,8 @@ from pairloom.drawing import Interpolation
 from pairloom.errors import UsageError
 from pairloom.models.transform import ImageTransform, Mode, Size
 
-_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+CLIP_NORMALISER = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+HALF_NORMALISER = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _FILTERS = get_args(Interpolation)  # in the order of Pillow's numbers
 
 
@@ -46,7 +46,7 @@ def from_preprocessor(config: dict[str, Any]) -> ImageTransform:
     siglip = kind.lower().startswith("siglip")
     if not config.get("do_resize", True):
         raise ValueError("do_resize is off: the model would get images of any size")
-    mean, std = _normaliser(config, _HALF if siglip else _CLIP)
+    mean, std = _normaliser(config, HALF_NORMALISER if siglip else CLIP_NORMALISER)
     naflex = "max_num_patches" in config or kind.startswith("Siglip2")
     filter = _FILTERS[int(config.get("resample", 2 if naflex else 3))]
     if naflex:
@@ -73,7 +73,7 @@ def from_open_clip(config: dict[str, Any]) -> ImageTransform:
     modes: dict[str, Mode] = {"shortest": "shortest", "squash": "squash", "longest": "letterbox"}
     mode = modes[config.get("resize_mode") or "shortest"]
     filter: Interpolation = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
-    mean, std = _three(config.get("mean") or _CLIP[0]), _three(config.get("std") or _CLIP[1])
+    mean, std = _three(config.get("mean") or CLIP_NORMALISER[0]), _three(config.get("std") or CLIP_NORMALISER[1])
     level = int(config.get("fill_color") or 0)
     return ImageTransform(mode, size, size, mean, std, filter, (level, level, level), "even")
 
