@@ -30,7 +30,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def keys(batches: Any) -> list[list[str]]:
-    return [batch["key"] for batch in batches]
+    return [batch["keys"] for batch in batches]
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -106,7 +106,7 @@ def test_ranks_share_the_same_global_batches_and_resume_in_another_number(output
     many = loaders(ranks)
     assert {len(loader) for loader in many} == {len(one)}
     streams = [iter(loader) for loader in many]
-    first = [next(stream)["key"] for stream in streams]
+    first = [next(stream)["keys"] for stream in streams]
     assert [key for row in zip(*first, strict=True) for key in row] == one[0]
     state = many[0].state_dict()
     for rank, loader in enumerate(loaders(2)):
@@ -128,9 +128,9 @@ def test_a_state_of_something_else_is_refused(output: Path, tmp_path: Path) -> N
 def test_breaking_off_begins_the_epoch_anew(output: Path) -> None:
     loader = PairLoader(output, 8, image=SMALL)
     for batch in loader:
-        first = batch["key"]
+        first = batch["keys"]
         break
-    assert next(iter(loader))["key"] == first and loader.epoch == 0
+    assert next(iter(loader))["keys"] == first and loader.epoch == 0
     list(loader)
     assert loader.epoch == 1
 
@@ -155,8 +155,8 @@ def test_bad_pairs_are_replaced_from_their_bucket_and_counted(tmp_path: Path) ->
     (broken,) = _break_image(output, 1)
     loader = PairLoader(output, 8, image=SMALL)
     batches = list(loader)
-    assert all(len(batch["key"]) == 8 for batch in batches)
-    assert broken not in [key for batch in batches for key in batch["key"]]
+    assert all(len(batch["keys"]) == 8 for batch in batches)
+    assert broken not in [key for batch in batches for key in batch["keys"]]
     assert loader.stats()["replaced"] == 1 and loader.stats()["reasons"] == {"not_an_image": 1}
     assert keys(batches) == keys(PairLoader(output, 8, image=SMALL, machine=Machine(workers=2, timeout=LIMIT)))
 
@@ -215,11 +215,11 @@ def test_more_ranks_and_workers_than_shards_and_pairs_work(tmp_path: Path) -> No
 def test_a_killed_worker_is_told_and_the_rest_can_be_had(output: Path) -> None:
     loader = PairLoader(output, 4, image=SMALL, machine=Machine(workers=1, prefetch=1, timeout=LIMIT))
     batches = iter(loader)
-    first = [next(batches)["key"]]
+    first = [next(batches)["keys"]]
     (worker,) = loader._loader._iterator._workers
     os.kill(worker.pid, signal.SIGKILL)
     with pytest.raises(RunError, match="no batch came from the workers"):
-        first += [batch["key"] for batch in batches]
+        first += [batch["keys"] for batch in batches]
     loader.load_state_dict(loader.state_dict())
     assert first + keys(loader) == keys(PairLoader(output, 4, image=SMALL)) or loader.step == 0
 

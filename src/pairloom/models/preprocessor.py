@@ -37,7 +37,7 @@ def from_preprocessor(config: dict[str, Any]) -> ImageTransform:
     """From `preprocessor_config.json`, as image processors of transformers and their older feature extractors wrote it.
 
     `resize_mode` is our own addition: `squash`, `shortest` (cut to `size`), `letterbox` (with `fill`: [r, g, b]), or `buckets`
-    (with `buckets`: [[width, height], …]).
+    (with `buckets`: [[width, height], …], and `distortion`, the most that a ratio may change); with it, `rounding` may be `even`.
 
     Raises:
         ValueError, KeyError: if a part is missing or asks for what can't be done here.
@@ -59,6 +59,31 @@ def from_preprocessor(config: dict[str, Any]) -> ImageTransform:
     if mode == "shortest" and not crops:
         raise ValueError("size has a shortest_edge and do_center_crop is off: the model would get images of many shapes")
     return ImageTransform(mode, _pair(config.get("crop_size", 224)) if crops else resize, resize, mean, std, filter)
+
+
+def to_preprocessor(transform: ImageTransform) -> dict[str, Any]:
+    """What `from_preprocessor` makes the same transform of; transformers reads it too, where it has such a thing."""
+    config: dict[str, Any] = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+    config |= {"image_mean": list(transform.mean), "image_std": list(transform.std), "do_convert_rgb": True}
+    config["resample"] = _FILTERS.index(transform.interpolation)
+    if transform.mode == "naflex":
+        sizes = {"patch_size": transform.patch, "max_num_patches": transform.max_patches}
+        return {"image_processor_type": "Siglip2ImageProcessor", **config, **sizes}
+    width, height = transform.size
+    if transform.mode == "shortest":
+        config |= {
+            "image_processor_type": "CLIPImageProcessor",
+            "do_center_crop": True,
+            "crop_size": {"height": height, "width": width},
+        }
+        config["size"] = {"shortest_edge": min(transform.resize)}
+    else:
+        config |= {"image_processor_type": "SiglipImageProcessor", "size": {"height": height, "width": width}}
+    config |= {"resize_mode": transform.mode, "fill": list(transform.fill), "rounding": transform.rounding}
+    if transform.mode == "buckets":
+        config["buckets"] = [list(bucket) for bucket in transform.buckets]
+        config |= {} if math.isinf(transform.distortion) else {"distortion": transform.distortion}
+    return config
 
 
 def from_open_clip(config: dict[str, Any]) -> ImageTransform:
@@ -94,14 +119,17 @@ _READERS = {
 
 
 def _ours(config: dict[str, Any], mean: Any, std: Any, filter: Interpolation) -> ImageTransform:
-    mode, size = config["resize_mode"], _pair(config.get("size", 224))
+    mode, size = config["resize_mode"], _pair(config.get("crop_size") or config.get("size", 224))
     buckets = tuple(_pair(bucket) for bucket in config.get("buckets", ()))
     if mode not in ("squash", "shortest", "letterbox", "buckets"):
         raise ValueError(f"resize_mode {mode!r} is none of squash, shortest, letterbox, buckets")
     if mode == "buckets" and not buckets:
         raise ValueError("resize_mode is buckets, but there are none")
     red, green, blue = (int(level) for level in config.get("fill", (0, 0, 0)))
-    return ImageTransform(mode, size, size, mean, std, filter, (red, green, blue), buckets=buckets)
+    rounding, distortion = config.get("rounding", "down"), float(config.get("distortion", math.inf))
+    if rounding not in ("down", "even") or distortion < 1:
+        raise ValueError("rounding must be down or even, distortion at least 1")
+    return ImageTransform(mode, size, size, mean, std, filter, (red, green, blue), rounding, buckets, distortion=distortion)
 
 
 def _resize(size: Any, siglip: bool) -> tuple[Mode, Size]:
@@ -114,6 +142,8 @@ def _resize(size: Any, siglip: bool) -> tuple[Mode, Size]:
 
 def _pair(size: Any) -> Size:
     """(width, height) of a number, a list [width, height] or a dictionary that names the sides."""
+    if isinstance(size, dict) and "shortest_edge" in size:
+        return int(size["shortest_edge"]), int(size["shortest_edge"])
     if isinstance(size, dict):
         return int(size["width"]), int(size["height"])
     width, height = (size, size) if isinstance(size, int) else size

@@ -11,6 +11,7 @@ from pairloom.torch.loader import PairLoader  # noqa: E402
 from pairloom.torch.machine import Machine  # noqa: E402
 from pairloom.torch.plan import Batching  # noqa: E402
 from pairloom.torch.texts import Choice, text_reader  # noqa: E402
+from pairloom.torch.transforms import PairImageProcessor, image_transform, open_clip_batch, tokenizer  # noqa: E402
 
 __all__ = [
     "Augment",
@@ -18,9 +19,13 @@ __all__ = [
     "Choice",
     "Collate",
     "Machine",
+    "PairImageProcessor",
     "PairLoader",
     "aspect_buckets",
+    "image_transform",
+    "open_clip_batch",
     "reader_of",
     "text_reader",
+    "tokenizer",
     "transform_of",
 ]

@@ -16,7 +16,7 @@ from pairloom.models.transform import ImageTransform
 from pairloom.torch.images import Shown
 
 Batch = dict[str, Any]
-"""Tensors by the names that transformers gives them; `key` is a list of strings."""
+"""Tensors by the names that transformers gives them; `keys` is a list of strings."""
 
 IGNORED = -100
 """The label that losses pass over."""

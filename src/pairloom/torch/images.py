@@ -47,7 +47,7 @@ class Images:
         decoded = decode.image(data)  # type: ignore[attr-defined]
         if (decoded.width, decoded.height) != size:
             raise Reject("unreadable", f"{decoded.width}x{decoded.height}, which should be {size[0]}x{size[1]}")
-        return [self._one(decoded.pixels, part, size, rng) for part in (tiles if self.tiles else [box])]
+        return [self.drawn(decoded.pixels, part, size, rng) for part in (tiles if self.tiles else [box])]
 
     def geometry(self, box: Box, size: Size) -> Geometry:
         """Where the part `box` of a stored image of `size` goes, before any augmentation."""
@@ -57,7 +57,8 @@ class Images:
         part = Geometry(*size, box, width, height, (0.0, 0.0, float(width), float(height)))
         return part.then(self.transform.geometry(width, height))
 
-    def _one(self, pixels: Pixels, part: Box, size: Size, rng: np.random.Generator) -> Shown:
+    def drawn(self, pixels: Pixels, part: Box, size: Size, rng: np.random.Generator) -> Shown:
+        """The canvas of one part of a decoded image, which may be a smaller one of an original of `size`."""
         geometry = self.geometry(part, size)
         if self.augment and not self.tiles:
             geometry = _inside(self.augment.geometry(_apart(geometry, part), rng), part, size)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ class PairLoader:
         max_bad: share of the pairs that may be unreadable and replaced before the loader stops.
 
     Iterating yields dictionaries of tensors, described at `image_batch`, `text_batch` and `packed_batch`, with `alignment`
-    float32 (B,), NaN where it was not measured, and `key`, a list of strings. When an epoch ends, the next iteration is the
-    next epoch.
+    float32 (B,), NaN where it was not measured, and `keys`, a list of strings (transformers calls another thing `key`). When
+    an epoch ends, the next iteration is the next epoch.
 
     Raises:
         UsageError: if the set is not whole, or the options don't fit it or each other.
@@ -119,7 +120,7 @@ class PairLoader:
         """Where this loader stands, as plain values: after the last batch that it yielded."""
         ended = self.step >= len(self)
         position = {"epoch": self.epoch + ended, "step": 0 if ended else self.step}
-        return {**position, "made_of": self._made_of()}
+        return {**position, "made_of": self._made_of}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on exactly where another loader stood, with any number of workers, and of ranks if the global batch stays the same.
@@ -127,7 +128,7 @@ class PairLoader:
         Raises:
             UsageError: if it loaded something else: another set, recipe, batching, seed, transform or augmentation.
         """
-        mine, theirs = self._made_of(), state.get("made_of", {})
+        mine, theirs = self._made_of, state.get("made_of", {})
         differ = [f"{name}: was {theirs.get(name)}, is {mine[name]}" for name in mine if mine[name] != theirs.get(name)]
         if differ:
             raise UsageError("this state is of a loader of something else:\n  " + "\n  ".join(differ))
@@ -216,6 +217,7 @@ class PairLoader:
         if collate.pack and longest > collate.pack:
             raise UsageError(f"pack is {collate.pack}; the longest pair may take {longest} tokens")
 
+    @cached_property
     def _made_of(self) -> dict[str, Any]:
         """All that decides which pairs come when and what they look like; of the sizes, those of all ranks together."""
         batching = asdict(self.batching)

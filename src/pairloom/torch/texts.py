@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -75,6 +76,7 @@ def _sentences(pair: Pair, number: int | None) -> tuple[str, list[tuple[int, int
     return pair.texts[number], spans, (weights / weights.sum()).tolist()
 
 
+@functools.cache
 def text_reader(tokenizer: str = "clip", max_tokens: int = 77, fixed: bool = False) -> TextReader:
     """How texts are read by a bundled tokenizer, or by a `tokenizer.json`, whose own post-processor adds the marks.
 

@@ -85,7 +85,7 @@ class Work:
         import torch
 
         alignment = torch.from_numpy(self.pairs.index.alignment[[row for row, *_ in samples]])
-        return {"alignment": alignment, "key": [key for *_, key in samples]}
+        return {"alignment": alignment, "keys": [key for *_, key in samples]}
 
     def _patches(self, images: list[Shown]) -> int:
         patch = self.images.transform.patch
