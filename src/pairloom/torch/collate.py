@@ -137,8 +137,9 @@ def _channels_first(pixels: Any, transform: ImageTransform, dtype: str) -> Any:
     moved = pixels.movedim(-1, -3)
     if dtype == "uint8":
         return moved.contiguous()
-    mean, std = (torch.tensor(three, dtype=torch.float32)[:, None, None] for three in (transform.mean, transform.std))
-    return moved.to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255).sub_(mean).div_(std)
+    mean, std = (torch.tensor(three, dtype=torch.float64)[:, None, None] for three in (transform.mean, transform.std))
+    values = moved.to(torch.float32, memory_format=torch.contiguous_format)
+    return values.mul_((1 / (255 * std)).float()).sub_((mean / std).float())
 
 
 def text_batch(texts: Sequence[Sequence[Sequence[int]]], reader: TextReader, collate: Collate, counts: Counts) -> Batch:

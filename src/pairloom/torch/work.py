@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ class Work:
     def _sample(self, row: int, job: Job, taken: set[int], counts: Counts) -> tuple[int, list[Shown], list[str], str]:
         """The row itself, or the first good one of those that may stand in for it."""
         fault: Reject | None = None
-        for candidate in (row, *self._substitutes(row, job.epoch, taken)):
+        for candidate in chain([row], self._substitutes(row, job.epoch, taken)):
             try:
                 sample = self._read(candidate, job.epoch)
             except Reject as reject:
