@@ -1,9 +1,12 @@
 # make demo: install and prepare the sample pairs   make test: all tests   make check: format, lint, types, tests
+# make fuzz: the compiled resize under sanitizers, against Pillow, for FUZZ seconds (60)
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format
+FUZZ ?= 60
+
+.PHONY: demo test check format fuzz
 
 demo: .venv/core
 	$(BIN)/pairloom run examples/pairs demo-output --restart
@@ -13,16 +16,25 @@ test: .venv/dev
 	$(BIN)/pytest -n auto
 
 check: .venv/dev
-	$(BIN)/ruff format --check src tests benchmarks examples
-	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples hatch_build.py
+	$(BIN)/ruff check src tests benchmarks examples hatch_build.py
 	$(BIN)/mypy src
 	$(BIN)/pytest -n auto
 
 format: .venv/dev
-	$(BIN)/ruff format src tests benchmarks examples
-	$(BIN)/ruff check --fix src tests benchmarks examples
+	$(BIN)/ruff format src tests benchmarks examples hatch_build.py
+	$(BIN)/ruff check --fix src tests benchmarks examples hatch_build.py
 
-.venv/core: pyproject.toml constraints.txt
+fuzz: .venv/dev
+	mkdir -p build/fuzz
+	$(CC) -g -O2 -std=c11 -Wall -Wextra -Wconversion -Werror -ffp-contract=off -fPIC -shared -DPy_LIMITED_API=0x030B0000 \
+		-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all \
+		-I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
+		src/pairloom/_resize.c -o build/fuzz/_resize.abi3.so -lm
+	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+		$(BIN)/python tests/fuzz_resize.py build/fuzz/_resize.abi3.so $(FUZZ)
+
+.venv/core: pyproject.toml constraints.txt hatch_build.py src/pairloom/_resize.c src/pairloom/_resize_kernels.h
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pairloom needs Python 3.11 or newer; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(PIP) -e .

@@ -139,9 +139,8 @@ def speed(output: Path, workers: int, rounds: int) -> None:
         measure("webdataset, squash", lambda: by_webdataset(tars, workers, squash, 0), rounds),
         measure("datasets, squash", lambda: by_datasets(tars, workers), rounds),
     ]
-    print(
-        f"to open_clip {rates[0] / rates[3]:.2f} (uint8 {rates[1] / rates[3]:.2f}), to the fastest peer {rates[0] / max(rates[3:]):.2f}"
-    )
+    to_open_clip, as_uint8, to_fastest = rates[0] / rates[3], rates[1] / rates[3], rates[0] / max(rates[3:])
+    print(f"to open_clip {to_open_clip:.2f} (uint8 {as_uint8:.2f}), to the fastest peer {to_fastest:.2f}", flush=True)
 
 
 def waste(name: str, output: Path, workers: int) -> None:

@@ -1,8 +1,7 @@
-"""Tiny models on disk for the tests: ONNX graphs by hand, checkpoints of the real transformers classes with random weights."""
+"""Tiny models as folders of ONNX graphs, made by hand."""
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-DATA = Path(__file__).parent.parent / "src" / "pairloom" / "data"
 WORDS = ["[PAD]", "[BOS]", "[EOS]", "[UNK]", *"abcdefghijklmnopqrstuvwxyz", *"猫一只的照片", "photo", "cat", "red", "of"]
 DIMENSION = 8
 SQUASH = {"resize_mode": "squash", "size": 16, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
@@ -36,11 +34,13 @@ def onnx_model(
     text_dimension: int = DIMENSION,
     mask: bool = True,
     broken: bool = False,
+    words: int = len(WORDS),
+    seed: int = 2,
 ) -> Path:
     """A model that really mixes its inputs: colour means of the image, mean of the token vectors that the mask leaves."""
     folder.mkdir(parents=True, exist_ok=True)
     _save(folder / names[0], _image_graph(broken))
-    _save(folder / names[1], _text_graph(text_dimension, mask))
+    _save(folder / names[1], _text_graph(text_dimension, mask, words, seed))
     word_tokenizer().save(str(folder / "tokenizer.json"))
     (folder / "preprocessor_config.json").write_text(json.dumps(SQUASH if preprocessor is None else preprocessor))
     said = {"context_length": 10, "pad_token_id": 0, "languages": ["en", "zh"], "pooling": {"gamma": 3}}
@@ -62,8 +62,8 @@ def _image_graph(broken: bool) -> onnx.GraphProto:
     )  # fmt: skip
 
 
-def _text_graph(dimension: int, mask: bool) -> onnx.GraphProto:
-    vectors = np.random.default_rng(2).normal(size=(len(WORDS), dimension)).astype(np.float32)
+def _text_graph(dimension: int, mask: bool, words: int, seed: int) -> onnx.GraphProto:
+    vectors = np.random.default_rng(seed).normal(size=(len(WORDS), dimension))[:words].astype(np.float32)
     nodes = [
         helper.make_node("Gather", ["vectors", "input_ids"], ["tokens"]),
         helper.make_node("ReduceSum", ["tokens", "axis"], ["text_embeds"], keepdims=0),
@@ -91,11 +91,3 @@ def _tensor(name: str, kind: int, shape: list[Any]) -> onnx.ValueInfoProto:
 def _save(path: Path, graph: onnx.GraphProto) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
-
-
-def clip_tokenizer() -> Any:
-    """The real tokenizer of CLIP as transformers wraps it."""
-    from transformers import CLIPTokenizer
-
-    data = json.loads(gzip.decompress((DATA / "clip-tokenizer.json.gz").read_bytes()))
-    return CLIPTokenizer(vocab=data["model"]["vocab"], merges=[tuple(pair) for pair in data["model"]["merges"]])

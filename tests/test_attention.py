@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pairloom.alignment.attention import Pooling, align, bank_statistics
+from pairloom.alignment.attention import Pooling, align, align_each, bank_statistics
 
 COSINE = st.floats(-1, 1)
 KINDS = ["whole", "mean", "max", "softmax", "attention"]
@@ -72,3 +72,11 @@ def test_invariants(s: np.ndarray, kind: str, data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(rows)))
     moved = align(s[order], m[order], d[order], kind=kind)  # type: ignore[arg-type]
     assert moved.alignment == pytest.approx(found.alignment, abs=1e-9)
+
+
+@given(arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3)), elements=COSINE), st.sampled_from(KINDS))
+def test_many_images_at_once_are_the_same_as_one_by_one(s: np.ndarray, kind: str) -> None:
+    m, d = s.mean(axis=(1, 2)), s.std(axis=(1, 2))
+    together = align_each(s, m, d, kind=kind)  # type: ignore[arg-type]
+    alone = [align(s[:, image], m, d, kind=kind).alignment for image in range(s.shape[1])]  # type: ignore[arg-type]
+    assert together == pytest.approx(alone, abs=1e-12)

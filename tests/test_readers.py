@@ -239,6 +239,16 @@ def test_large_cells_do_not_accumulate(tmp_path: Path) -> None:
     assert peak < 50 << 20 < 200 * len(image)
 
 
+def test_one_large_value_in_a_dictionary_is_not_taken_for_small(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"image": [b"image"] * 64, "text": ["word " * 400_000] * 64}), path)
+    assert path.stat().st_size < 1 << 20
+    before, peak = pa.total_allocated_bytes(), 0
+    for _ in read(plan(str(path)).shards[0]):
+        peak = max(peak, pa.total_allocated_bytes() - before)
+    assert peak < 100 << 20 < 64 * 2_000_000
+
+
 def test_huge_tars_keep_no_headers(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as file:

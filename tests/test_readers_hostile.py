@@ -130,6 +130,18 @@ def test_a_fault_is_told_even_if_no_row_is_sampled(tmp_path: Path) -> None:
     assert len(rows_of(found)) == 2
 
 
+def test_what_follows_the_end_of_a_tar_is_told(tmp_path: Path) -> None:
+    whole = pairs_tar(tmp_path / "whole.tar", PAIRS).read_bytes()
+    (tmp_path / "padded.tar").write_bytes(whole + bytes(3_000_000))
+    assert faults(tmp_path / "padded.tar") == []
+    (tmp_path / "two.tar").write_bytes(whole + whole)
+    assert faults(tmp_path / "two.tar") == [("corrupt_tar", len(PAIRS))]
+    with tarfile.open(tmp_path / "whole.tar") as file:
+        header = file.getmembers()[2].offset
+    (tmp_path / "zeros.tar").write_bytes(whole[:header] + bytes(512) + whole[header + 512 :])
+    assert [code for code, _ in faults(tmp_path / "zeros.tar")] == ["corrupt_tar"]
+
+
 # Folders
 
 

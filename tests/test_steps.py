@@ -11,8 +11,10 @@ import pytest
 from conftest import picture
 
 from pairloom.batch import Batch, Row
+from pairloom.errors import Reject
 from pairloom.recipe import Recipe
-from pairloom.step import STEPS, Step, threads
+from pairloom.run import read_batches
+from pairloom.step import STEPS, Step, lift, threads
 
 BEFORE = {
     "tokenize": ["clean"],
@@ -110,3 +112,19 @@ class TestEveryStep:
     def test_refuses_an_option_that_it_does_not_have(self, name: str) -> None:
         with pytest.raises(Exception, match="colour_of_money"):
             STEPS[name](**OPTIONS.get(name, {}), colour_of_money="blue")
+
+
+def test_a_reject_keeps_nothing_of_the_pair_alive() -> None:
+    def refuse(data: bytes) -> None:
+        raise Reject("no", "not this")
+
+    _, rejects = lift(refuse, [b"a large file"])
+    assert (rejects[0].code, rejects[0].message) == ("no", "not this")
+    assert rejects[0].__traceback__ is None and rejects[0].__context__ is None
+
+
+@pytest.mark.parametrize(
+    "row", [Row("k", "s", None, ("x" * (9 << 20),)), Row("k", "s", None, (), '{"x": "%s"}' % ("x" * (9 << 20)))]
+)
+def test_large_texts_and_extras_make_small_batches(row: Row) -> None:
+    assert [len(batch) for batch in read_batches([row] * 5, 0, 100)] == [1, 1, 1, 1, 1]

@@ -2,7 +2,9 @@
 
 __version__ = "0.1.0"
 
+from pairloom.alignment import metrics as evaluate
 from pairloom.batch import Batch
+from pairloom.compare import Comparison, compare
 from pairloom.errors import Interrupted, PairloomError, RecipeError, Reject, RunError, UsageError
 from pairloom.explain import explain
 from pairloom.geometry import Geometry
@@ -44,6 +46,7 @@ __all__ = [
     "BrightnessContrast",
     "CenterCrop",
     "Clean",
+    "Comparison",
     "Contain",
     "Decode",
     "DetectLanguage",
@@ -79,6 +82,8 @@ __all__ = [
     "Tokenize",
     "Truncate",
     "UsageError",
+    "compare",
+    "evaluate",
     "explain",
     "reselect",
     "run",

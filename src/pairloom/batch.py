@@ -110,12 +110,12 @@ class Batch:
         return self.with_columns({}, reject=cells)
 
     def split(self) -> tuple[Batch, Batch]:
-        """The rows that are still good, and those marked as rejected (without pixels)."""
+        """The rows that are still good, and those marked as rejected (without image and pixels)."""
         bad = self.table.column("reject").is_valid()
         good = [row for row, is_bad in enumerate(bad.to_pylist()) if not is_bad]
         if len(good) == len(self):
             return self, Batch(self.table.slice(0, 0))
-        return self.take(good), Batch(self.table.filter(bad))
+        return self.take(good), Batch(self.table.drop_columns(["image"]).filter(bad))
 
     def take(self, rows: Sequence[int]) -> Batch:
         """The named rows, in that order."""

@@ -66,5 +66,9 @@ class Reject(Exception):
         self.message = message
         super().__init__(f"{code}: {message}" if message else code)
 
+    def bare(self) -> Reject:
+        """The same without its traceback, which holds all that the raising functions held, such as the bytes of a large file."""
+        return type(self)(self.code, self.message)
+
     def __reduce__(self) -> tuple[type[Reject], tuple[str, str]]:
         return type(self), (self.code, self.message)

@@ -54,6 +54,7 @@ def run_shard(job: Job, shard: Shard, tell: Tell = lambda counts: None) -> Stats
             kept = run_steps([lambda read: read, *steps], batch, counts[:-1], files.reject)
             run_steps([files.keep], kept, counts[-1:], files.reject)
             tell(counts)
+            del batch, kept  # or they would stay in memory while the next one is read
         stats = Stats(shard.index, counts, shard.faults)
         if stats.pairs_in != shard.rows:
             raise RunError(f"{shard.container} changed while it was read: {stats.pairs_in} pairs instead of {shard.rows}")
@@ -113,8 +114,12 @@ def read_batches(rows: Iterable[Row], shard: int, shard_size: int) -> Iterator[B
     """Rows as batches of at most 64 rows and about 256 MiB, decoded pixels included; results never depend on the cut."""
     number = 0
     for group in _groups(iter(rows)):
-        yield Batch.read([make_key(shard, number + row, shard_size) for row in range(len(group))], group)
+        keys = [make_key(shard, number + row, shard_size) for row in range(len(group))]
         number += len(group)
+        batch = Batch.read(keys, group)
+        group.clear()  # the batch has copied it all
+        yield batch
+        del batch
 
 
 def timed(batches: Iterator[Batch], count: StepCount) -> Iterator[Batch]:
@@ -126,6 +131,7 @@ def timed(batches: Iterator[Batch], count: StepCount) -> Iterator[Batch]:
         if batch is None:
             return
         yield batch
+        del batch
 
 
 def make_key(shard: int, index: int, shard_size: int) -> str:
@@ -148,5 +154,6 @@ def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 
 def _size(row: Row) -> int:
-    texts = sum(map(len, row.texts)) * 16  # four copies of up to four bytes a character
-    return texts + (len(row.image) + decoded_bytes(row.image) if row.image else 0)
+    """About the memory that a row takes on the line; a text is there in four copies of up to four bytes a character."""
+    letters = len(row.extra) + sum(map(len, row.texts))
+    return letters * 16 + (len(row.image) + decoded_bytes(row.image) if row.image else 0)

@@ -158,7 +158,7 @@ def lift(function: Callable[[Any], T], values: Sequence[Any]) -> tuple[list[T | 
         try:
             return function(values[row])
         except Reject as reject:
-            rejects[row] = reject
+            rejects[row] = reject.bare()
             return None
 
     rows = range(len(values))

@@ -71,26 +71,43 @@ def align(
         ValueError: if there is no segment or no view, or if a number is not finite.
     """
     s = np.atleast_2d(np.asarray(similarities, np.float64))
-    m, d = np.asarray(mean, np.float64), np.asarray(deviation, np.float64)
+    weights, scores = _pooled(s, mean, deviation, pooling, kind)
+    return Alignment(float(weights @ scores), scores, weights, weights @ s)
+
+
+def align_each(
+    similarities: npt.ArrayLike,
+    mean: npt.ArrayLike,
+    deviation: npt.ArrayLike,
+    pooling: Pooling = Pooling(),
+    kind: Kind = "attention",
+) -> Floats:
+    """The `alignment` of one text with each of n images, float64 (n,); cosines are float (s, n, v), all else is as in `align`."""
+    weights, scores = _pooled(np.asarray(similarities, np.float64), mean, deviation, pooling, kind)
+    return np.asarray((weights * scores).sum(axis=0))
+
+
+def _pooled(s: Floats, mean: npt.ArrayLike, deviation: npt.ArrayLike, pooling: Pooling, kind: Kind) -> tuple[Floats, Floats]:
+    """Weights and scores of segments, which are the first axis; views are the last."""
+    shape = (-1,) + (1,) * (s.ndim - 2)
+    m, d = np.asarray(mean, np.float64).reshape(shape), np.asarray(deviation, np.float64).reshape(shape)
     if not s.size or not all(np.isfinite(part).all() for part in (s, m, d)):
         raise ValueError("similarities must be finite, with at least one segment and one view")
     fit = pooling.tau_view * _log_mean_exp(s / pooling.tau_view)
-    weights = _weights(fit, d, pooling, kind)
-    scores = fit - m if kind == "attention" else fit
-    return Alignment(float(weights @ scores), scores, weights, weights @ s)
+    return _weights(fit, d, pooling, kind), fit - m if kind == "attention" else fit
 
 
 def _weights(fit: Floats, deviation: Floats, pooling: Pooling, kind: Kind) -> Floats:
     if kind in ("whole", "mean"):
-        return np.full(len(fit), 1 / len(fit))
+        return np.full(fit.shape, 1 / len(fit))
     if kind == "max":
-        return np.asarray(np.eye(len(fit))[int(fit.argmax())])
+        return np.asarray(np.arange(len(fit)).reshape(deviation.shape) == fit.argmax(axis=0), np.float64)
     logits = fit / pooling.tau
     if kind == "attention" and deviation.max() > 0:
         with np.errstate(divide="ignore"):  # what is the same with every image gets no weight at all
             logits = logits + pooling.gamma * np.log(deviation / deviation.max())
-    weights = np.exp(logits - logits.max())
-    return np.asarray(weights / weights.sum())
+    weights = np.exp(logits - logits.max(axis=0))
+    return np.asarray(weights / weights.sum(axis=0))
 
 
 def _log_mean_exp(values: Floats) -> Floats:

@@ -12,7 +12,19 @@ from pairloom.errors import Interrupted, PairloomError, RecipeError, RunError, U
 
 def main() -> None:
     """Run the command. Exit codes: 0 done, 1 failed or incomplete, 2 wrong usage or recipe, 130 interrupted."""
-    from pairloom.cli import check, explain, init, run, schema, score, select, steps, verify  # noqa: F401 - each registers its verb
+    from pairloom.cli import (  # noqa: F401 - each registers its verb
+        check,
+        compare,
+        explain,
+        init,
+        models,
+        run,
+        schema,
+        score,
+        select,
+        steps,
+        verify,
+    )
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to fail

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pairloom.compare.result import Comparison
 from pairloom.estimate import Estimate
 from pairloom.explain import Explanation
 from pairloom.pipeline import Progress as RunProgress
@@ -103,6 +104,31 @@ def show_estimate(found: Estimate) -> None:
         f"tried {tried.pairs_in:,}: {tried.pairs_out:,} ready, {tried.pairs_rejected:,} rejected {_reasons(tried.reasons)}"
     )
     _errors.print(f"about {found.bytes_out / 1e6:,.1f} MB of output, {found.seconds:,.0f} s with one worker; nothing was written")
+
+
+def show_comparison(found: Comparison) -> None:
+    """A table of policies, each against the first."""
+    table = Table("policy", box=None, pad_edge=False)
+    for title in ("10-way %", "95 %", "difference", "95 %", "p", "errors cut", "hard 10-way %", "t→i R@1 %", "text lost %"):
+        table.add_column(title, justify="right")
+    for name, one in {**found.policies, **found.controls}.items():
+        m, d = one.metrics, found.against_first.get(name, {}).get("match10")
+        against = ("", "", "", "")
+        if d:
+            p = "<0.001" if d.p_value < 0.001 else f"{d.p_value:.3f}"
+            against = (f"{d.difference:+.1%}"[:-1], f"{d.low * 100:+.1f} to {d.high * 100:+.1f}", p, f"{d.error_reduction:.0%}")
+        own = m["match10"]
+        values = (f"{own.value * 100:.1f}", f"{own.low * 100:.1f}–{own.high * 100:.1f}", *against)
+        rest = (m["match10_hard"], m["t2i_r1"], one.text_lost)
+        style = None if name in found.policies else "dim"
+        table.add_row(escape(name), *values, *(f"{each.value * 100:.1f}" for each in rest), style=style)
+    _results.print(table)
+    left = ", ".join(f"{name} {count}" for name, count in found.left_out.items() if count)
+    _results.print(
+        f"{found.gallery:,} pairs in {found.groups:,} groups, regime {found.regime}, model {escape(found.model)}; "
+        f"p corrected for {found.comparisons} comparisons{f'; not compared because rejected: {left}' if left else ''}",
+        soft_wrap=True,
+    )
 
 
 def show_explanation(found: Explanation) -> None:

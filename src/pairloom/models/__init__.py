@@ -12,13 +12,14 @@ import os
 import threading
 from pathlib import Path
 
+from pairloom.alignment.attention import Pooling
 from pairloom.errors import UsageError
 from pairloom.models.bank import bank_digest, embed_bank
 from pairloom.models.device import check_device
 from pairloom.models.model import Model
 from pairloom.models.transform import ImageTransform
 
-__all__ = ["FORMS", "MINI", "ImageTransform", "Model", "bank_digest", "embed_bank", "load"]
+__all__ = ["FORMS", "MINI", "ImageTransform", "Model", "Pooling", "bank_digest", "embed_bank", "load"]
 
 MINI = Path(__file__).parent / "mini"
 """The folder of the model that comes with Pairloom."""
@@ -55,6 +56,8 @@ def _open(name: str, device: str, threads: int, process: int) -> Model:
     if name == "mini":
         from pairloom.models.onnx import open_onnx
 
+        if not MINI.is_dir():
+            raise UsageError("this installation of Pairloom lacks the model mini; install it again")
         return open_onnx(name, MINI, device, threads)
     if kind == "onnx" and rest:
         from pairloom.models.onnx import open_onnx

@@ -22,13 +22,15 @@ from pairloom.models.settings import Settings, read_json, read_settings
 from pairloom.models.torch_run import TorchRun
 from pairloom.models.transform import Array, ImageTransform
 from pairloom.models.trial import tried
+from pairloom.tokenizer import load_tokenizer
 
 KINDS = ("clip", "siglip", "siglip2", "chinese_clip", "altclip")
 """The dual encoders of transformers that are read here, as `config.json` calls them."""
 
 _TRAINED = {"chinese_clip": 52, "altclip": 77}  # tokens they were trained with; their text towers have places for 512
+_TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "sentencepiece.bpe.model", "tokenizer.model")
 _FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
-_FAULTS = (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError)  # each has been seen from `from_pretrained`
+_FAULTS = (OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError)  # each has been seen from `from_pretrained`
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,20 @@ def _folder(source: str) -> Path:
 def _weights(transformers: Any, torch: Any, folder: Path, run: TorchRun) -> Any:
     if not list(folder.glob("model*.safetensors")):
         raise UsageError(f"{folder} has no model.safetensors; weights in other formats can run code and are not loaded")
+    safetensors = need("safetensors", "torch", str(folder))
+    bars = transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()  # many workers load at once
     try:
         model, found = transformers.AutoModel.from_pretrained(
             folder, dtype=getattr(torch, run.precision), use_safetensors=True, trust_remote_code=False, local_files_only=True,
             output_loading_info=True,
         )  # fmt: skip
-    except _FAULTS as fault:
+    except (*_FAULTS, safetensors.SafetensorError) as fault:
         raise UsageError(f"the model in {folder} can't be loaded: {' '.join(str(fault).split())[:500]}") from None
+    finally:
+        if shown:
+            bars.enable_progress_bar()
     if found["missing_keys"] or found["mismatched_keys"]:
         names = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
         raise UsageError(f"the weights in {folder} lack {len(names)} parts that config.json asks for, such as {names[0]}")
@@ -113,6 +122,8 @@ def _reader(transformers: Any, folder: Path, config: Any, settings: Settings) ->
     """The text rules of a checkpoint, and whether its text tower is given a mask."""
     said, kind, text = read_json(folder / "tokenizer_config.json"), config.model_type, config.text_config
     siglip = said.get("tokenizer_class", "SiglipTokenizer" if kind == "siglip" else "") == "SiglipTokenizer"
+    if (folder / "tokenizer.json").is_file():
+        load_tokenizer(str(folder / "tokenizer.json"))  # says what is wrong with a broken one, where transformers only raises
     try:
         tokenizer = _siglip_tokenizer(transformers, folder, said) if siglip else _tokenizer(transformers, folder)
     except _FAULTS as fault:
@@ -131,6 +142,8 @@ def _reader(transformers: Any, folder: Path, config: Any, settings: Settings) ->
 
 
 def _tokenizer(transformers: Any, folder: Path) -> Any:
+    if not any((folder / name).is_file() for name in _TOKENIZERS):  # transformers would make an empty one
+        raise OSError(f"it has none of {', '.join(_TOKENIZERS)}")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     if not tokenizer.is_fast:
         raise ValueError(f"{type(tokenizer).__name__} can't be had as a tokenizer.json")
@@ -143,7 +156,9 @@ def _siglip_tokenizer(transformers: Any, folder: Path, said: dict[str, Any]) -> 
     options |= {name: said[name] for name in (*options, "padding_side") if name in said}
     if (folder / "tokenizer.json").is_file():
         return transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **options)
-    if not find_spec("sentencepiece") or not find_spec("google.protobuf"):
+    if not (folder / "spiece.model").is_file():  # transformers would make an empty one
+        raise OSError("it has neither tokenizer.json nor spiece.model")
+    if not find_spec("sentencepiece") or not find_spec("google"):
         raise ImportError("it has no tokenizer.json, and to read spiece.model: pip install sentencepiece protobuf")
     return transformers.T5Tokenizer.from_pretrained(folder, extra_ids=0, local_files_only=True, **options)
 

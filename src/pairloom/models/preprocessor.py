@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any, get_args
 
 from pairloom.drawing import Interpolation
 from pairloom.errors import UsageError
+from pairloom.models.settings import read_json
 from pairloom.models.transform import ImageTransform, Mode, Size
 
 CLIP_NORMALISER = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -28,8 +28,8 @@ def read_transform(folder: Path) -> ImageTransform:
     if path is None:
         raise UsageError(f"{folder} has no {', '.join(_READERS)}, so how it wants its images can't be known")
     try:
-        return _READERS[path.name](json.loads(path.read_text("utf-8")))
-    except (ValueError, KeyError, TypeError) as fault:  # a JSON fault is a ValueError too
+        return _READERS[path.name](read_json(path))
+    except (ValueError, LookupError, TypeError) as fault:
         raise UsageError(f"{path} can't be used: {fault!r}") from None
 
 
@@ -51,7 +51,8 @@ def from_preprocessor(config: dict[str, Any]) -> ImageTransform:
     filter = _FILTERS[int(config.get("resample", 2 if naflex else 3))]
     if naflex:
         patch, most = int(config.get("patch_size", 16)), int(config.get("max_num_patches", 256))
-        return ImageTransform("naflex", (0, 0), (0, 0), mean, std, filter, patch=patch, max_patches=most)
+        side = patch * math.isqrt(most)  # of a square image
+        return ImageTransform("naflex", (side, side), (side, side), mean, std, filter, patch=patch, max_patches=most)
     if "resize_mode" in config:
         return _ours(config, mean, std, filter)
     mode, resize = _resize(config.get("size", 224), siglip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class TorchRun:
         """Call `module` with the arrays as tensors, those of float in this precision; its features as float32 (n, d)."""
         import torch
 
-        with torch.inference_mode(), self._pool(torch):
+        with torch.inference_mode(), _pool(torch, self.threads):
             given = {name: self._tensor(torch, array) for name, array in inputs.items() if array is not None}
             features = module(**given)
             pooled = getattr(features, "pooler_output", features)  # transformers before 5 gives a tensor
@@ -36,12 +37,21 @@ class TorchRun:
         tensor = torch.from_numpy(array).to(self.device)
         return tensor.to(getattr(torch, self.precision)) if array.dtype == np.float32 else tensor
 
-    @contextmanager
-    def _pool(self, torch: Any) -> Iterator[None]:
-        """The setting of torch is for the whole process, which may train something else: it's put back."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+
+_lock = threading.Lock()
+_inside: list[int] = []  # for each call that is under way, how many threads torch used before the first of them
+
+
+@contextmanager
+def _pool(torch: Any, threads: int) -> Iterator[None]:
+    """The setting of torch is for the whole process, which may train something else: the last call out puts it back."""
+    with _lock:
+        _inside.append(_inside[0] if _inside else torch.get_num_threads())
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        with _lock:
+            before = _inside.pop()
+            if not _inside:
+                torch.set_num_threads(before)

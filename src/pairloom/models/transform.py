@@ -19,6 +19,8 @@ Mode = Literal["squash", "shortest", "letterbox", "buckets", "naflex"]
 Size = tuple[int, int]
 """Width and height in pixels."""
 
+_WHOLE = 1 << 22  # pixels that a scaled image may have before only the part on the canvas is drawn (a strip 80 times as long)
+
 
 @dataclass(frozen=True)
 class ImageTransform:
@@ -29,7 +31,8 @@ class ImageTransform:
     * `letterbox`: scale to fit into `resize`; the ratio is kept.
     * `buckets`: scale to the one of `buckets` whose ratio is nearest, changing the ratio by a factor of `distortion` at most;
       what then is missing is padded.
-    * `naflex`: scale to multiples of `patch`, as many patches as `max_patches` allows, the ratio nearly kept (SigLIP 2).
+    * `naflex`: scale to multiples of `patch`, as many patches as `max_patches` allows, the ratio nearly kept (SigLIP 2);
+      `size` is that of a square image.
 
     In the first three modes the middle of the result is then cut to `size`, or padded to it with `fill`. Where the margin is
     odd, the cut lies `down` (transformers) or at the nearest `even` pixel (torchvision, open_clip), and the wider padding
@@ -52,13 +55,7 @@ class ImageTransform:
     def geometry(self, width: int, height: int) -> Geometry:
         """Where an image of `width` x `height` goes on the model's canvas."""
         scaled = self._scaled(width, height)
-        resized = Geometry.resize((width, height), scaled)
-        if self.mode == "naflex":
-            return resized
-        canvas = self._bucket(width, height) if self.mode == "buckets" else self.size
-        left, right, x0, x1 = self._middle(scaled[0], canvas[0])
-        top, bottom, y0, y1 = self._middle(scaled[1], canvas[1])
-        return resized.then(Geometry(*scaled, (left, top, right, bottom), *canvas, (x0, y0, x1, y1)))
+        return Geometry.resize((width, height), scaled).then(self._on_canvas(scaled, self._canvas(width, height, scaled)))
 
     def rules(self) -> str:
         """All that decides what becomes of an image, for a fingerprint."""
@@ -76,8 +73,13 @@ class ImageTransform:
         Raises:
             Reject: too_many_pixels, where a canvas would be larger than 8192 x 8192.
         """
-        geometry = self.geometry(pixels.shape[1], pixels.shape[0])
-        return draw(pixels, geometry, self.fill, self.interpolation)
+        source = pixels.shape[1], pixels.shape[0]
+        scaled = self._scaled(*source)
+        if math.prod(scaled) > _WHOLE:
+            return draw(pixels, self.geometry(*source), self.fill, self.interpolation)
+        # Scaled whole and then cut, as processors do, no value differs from theirs; in one go a few do, by 1 of 255.
+        whole = draw(pixels, Geometry.resize(source, scaled), interpolation=self.interpolation)
+        return draw(whole, self._on_canvas(scaled, self._canvas(*source, scaled)), self.fill)
 
     def apply(self, pixels: Pixels) -> Array:
         """RGB uint8 (h, w, 3) of any size as the model's input, float32 (3, height, width)."""
@@ -132,6 +134,17 @@ class ImageTransform:
         if excess <= 1:
             return canvas
         return (max(1, round(canvas[0] / excess)), canvas[1]) if wider > 1 else (canvas[0], max(1, round(canvas[1] / excess)))
+
+    def _canvas(self, width: int, height: int, scaled: Size) -> Size:
+        if self.mode == "naflex":
+            return scaled
+        return self._bucket(width, height) if self.mode == "buckets" else self.size
+
+    def _on_canvas(self, scaled: Size, canvas: Size) -> Geometry:
+        """What is cut off or padded after scaling."""
+        left, right, x0, x1 = self._middle(scaled[0], canvas[0])
+        top, bottom, y0, y1 = self._middle(scaled[1], canvas[1])
+        return Geometry(*scaled, (left, top, right, bottom), *canvas, (x0, y0, x1, y1))
 
     def _middle(self, scaled: int, canvas: int) -> tuple[float, float, float, float]:
         """Along one axis: the part of the scaled image that is kept, and where on the canvas it goes."""

@@ -17,7 +17,7 @@ def tried(model: Model, faults: tuple[type[Exception], ...]) -> Model:
         UsageError: if a tower raises one of `faults`, or the two don't give finite vectors of one dimension.
     """
     size = next(iter(model.transform.buckets), model.transform.size)
-    grey = np.full((size[1] or 64, size[0] or 64, 3), 127, np.uint8)
+    grey = np.full((size[1], size[0], 3), 127, np.uint8)
     try:
         image = model.towers.images([model.transform.apply(grey)])
         text = model.towers.texts(*model.reader.pad(model.reader.read(["a"])))

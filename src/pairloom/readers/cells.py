@@ -42,11 +42,11 @@ def make_row(
     try:
         data = image()
     except Reject as reason:
-        reject = reject or reason
+        reject = reject or reason.bare()
     try:
         found = texts()
     except Reject as reason:
-        reject = reject or reason
+        reject = reject or reason.bare()
     return Row(printable(source_key), printable(source), data, found, extra, reject)
 
 

@@ -143,7 +143,7 @@ def _row(pair: _Pair, source: str, options: ReadOptions) -> Row:
         try:
             fields = parse_json(decode_text(read_file(sidecar, MAX_TEXT_BYTES, "missing_text"), options.encoding))
         except Reject as reason:
-            fields = reason
+            fields = reason.bare()
 
     def image() -> bytes:
         if pair.image is None:

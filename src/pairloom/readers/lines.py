@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import IO
 
-MAX_LINE_BYTES = 64 << 20
+MAX_LINE_BYTES = 16 << 20  # JSON can take 70 bytes of memory for one in the file
 MAX_SPAN_BYTES = 1 << 20
 MAX_SPAN_LINES = 1000
 

@@ -19,7 +19,7 @@ from pairloom.readers.inputs import open_container
 from pairloom.readers.model import Index, ReadOptions, Shard, printable
 
 BATCH_ROWS = 64
-BATCH_BYTES = 16 << 20
+BATCH_BYTES = 32 << 20
 # What pyarrow raises for files that are broken in any way.
 _BROKEN = (pa.ArrowException, OSError, ValueError, KeyError)
 
@@ -126,8 +126,8 @@ def _group(table: Any, number: int, rows: int, start: int, columns: list[Any]) -
     """The rows of one row group from its row `start` on; those that can't be read are rejects."""
     done = 0
     problem = "the row group has fewer rows than it says"
-    size = max(1, table.metadata.row_group(number).total_byte_size // max(1, rows))
     try:
+        size = max(1, _largest(table.metadata.row_group(number), rows, tuple(columns)))
         batches = table.iter_batches(max(1, min(BATCH_ROWS, BATCH_BYTES // size)), row_groups=[number], columns=columns)
         for batch in batches:
             for row in range(min(batch.num_rows, rows - done)):
@@ -139,6 +139,13 @@ def _group(table: Any, number: int, rows: int, start: int, columns: list[Any]) -
             raise  # the disk or the network, not the data
         problem = printable(str(error))
     yield from (Reject("broken_row", f"broken Parquet: {problem}") for _ in range(max(done, start), rows))
+
+
+def _largest(group: Any, rows: int, columns: tuple[str, ...]) -> int:
+    """About the bytes of a row; a column with a dictionary may stand for as many times one large value as it has rows."""
+    chunks = [group.column(place) for place in range(group.num_columns)]
+    wanted = [chunk for chunk in chunks if chunk.path_in_schema.startswith(columns)]
+    return int(sum(chunk.total_uncompressed_size // (1 if chunk.has_dictionary_page else max(1, rows)) for chunk in wanted))
 
 
 def _values(place: _Place) -> Mapping[str, object]:

@@ -115,7 +115,7 @@ def _row(form: _Format, data: bytes | None, columns: Columns | None, number: int
     try:
         values = form.values(data)
     except Reject as reject:
-        return broken_row(number, shard.container, reject)
+        return broken_row(number, shard.container, reject.bare())
     if columns is None:  # no line was valid when the plan was made
         return broken_row(number, shard.container, Reject("broken_row", "the table has no known columns"))
     return table_row(values, columns, number, shard.container, number in shard.repeated, options)

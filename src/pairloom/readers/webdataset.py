@@ -127,6 +127,8 @@ def _members(file: IO[bytes], cut: _Cut) -> Iterator[_Member]:
         cut.code, cut.message = "cut_tar", "the file ends without an end-of-archive block"
     elif block.strip(b"\0"):
         cut.code, cut.message = "corrupt_tar", "not a member header"
+    elif any(more.strip(b"\0") for more in iter(lambda: file.read(1 << 20), b"")):
+        cut.code, cut.message = "corrupt_tar", "something follows the end-of-archive block, such as another archive"
 
 
 def _row(key: str, members: list[_Member], file: IO[bytes], shard: Shard, repeated: bool, options: ReadOptions) -> Row:
@@ -161,7 +163,7 @@ def _row(key: str, members: list[_Member], file: IO[bytes], shard: Shard, repeat
         try:
             fields = parse_json(text("json"))
         except Reject as reason:
-            fields = reason
+            fields = reason.bare()
 
     def texts() -> tuple[str, ...]:
         named = next((suffix for suffix in TEXTS if suffix in suffixes), None)

@@ -116,7 +116,7 @@ class Align(Step):
         views = _views(batch, boxes, model)
         captions = [_captions(model, *row) for row in zip(batch["texts"], batch["segments"], strict=True)]
         texts = list(dict.fromkeys(text for row in captions for caption in row for text in caption.texts))
-        known = dict(zip(texts, _embed(model.embed_texts, texts, _TEXTS), strict=True))
+        known = dict(zip(texts, embed_in_parts(model.embed_texts, texts, _TEXTS), strict=True))
         scorer = _Scorer(model.name, model.pooling, self.pooling, bank, known)
         found, rejects = lift(lambda row: scorer.pair(row[0], row[1]), list(zip(views, captions, strict=True)))
         return _written(batch, boxes, found).with_rejects(rejects)
@@ -126,8 +126,8 @@ def _views(batch: Batch, boxes: list[list[Box]], model: Model) -> list[Vectors]:
     """The embeddings of each image's views."""
     images = []
     for pixels, width, height, each in zip(batch.pixels or (), batch["width"], batch["height"], boxes, strict=True):
-        images += [_cut(pixels, (width, height), box) for box in each]
-    vectors = iter(_embed(model.embed_images, images, _IMAGES))
+        images += [cut_view(pixels, (width, height), box) for box in each]
+    vectors = iter(embed_in_parts(model.embed_images, images, _IMAGES))
     return [np.stack([next(vectors) for _ in each]) for each in boxes]
 
 
@@ -188,14 +188,14 @@ def _head(model: Model, text: str, ends: Sequence[int]) -> str:
     return head[: near[fits - 1]] if fits else head
 
 
-def _cut(pixels: Pixels, size: tuple[int, int], box: Box) -> Pixels:
+def cut_view(pixels: Pixels, size: tuple[int, int], box: Box) -> Pixels:
     """A view of an image of `size`, of which `pixels` may be a smaller rendering."""
     x, y = pixels.shape[1] / size[0], pixels.shape[0] / size[1]
     left, top = math.floor(box[0] * x), math.floor(box[1] * y)
     return pixels[top : max(top + 1, math.ceil(box[3] * y - 1e-9)), left : max(left + 1, math.ceil(box[2] * x - 1e-9))]
 
 
-def _embed(embed: Callable[[Any], Vectors], values: Sequence[Any], size: int) -> list[Vectors]:
+def embed_in_parts(embed: Callable[[Any], Vectors], values: Sequence[Any], size: int) -> list[Vectors]:
     """Embeddings of all values, some at a time, on as many threads as the line has."""
     parts, rejects = lift(embed, [values[start : start + size] for start in range(0, len(values), size)])
     assert not rejects

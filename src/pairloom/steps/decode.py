@@ -34,7 +34,7 @@ _MARGIN = 1.5  # a scaled decode that lands just above the target costs quality 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000", "MPO")
 _JPEG = ("JPEG", "MPO")
 _PARTIAL = (*_JPEG, "PNG", "GIF", "BMP", "PPM")  # of these a part can be shown when the rest is missing
-_MEMORY = {"JPEG2000": 0.7}  # share of `max_pixels` where the codec alone takes 24 bytes a pixel
+_MEMORY = {"JPEG2000": 0.6}  # share of `max_pixels` where the codec alone takes 24 bytes a pixel
 _SCANS = 500  # a progressive JPEG of a few bytes a scan can keep a decoder busy for hours; honest ones have about 10
 
 _BENIGN = ("extraneous bytes", "Unknown Adobe color transform", "unknown JFIF revision", "Invalid SOS parameters", "bad ICC")
@@ -105,15 +105,14 @@ class Decode(Step):
             raise Reject("truncated" if cut else "undecodable", f"{image.format}: {fault}") from None
 
     def __call__(self, batch: Batch) -> Batch:
-        images = batch["image"]
         with warnings.catch_warnings():  # here and not in `image`: it isn't safe in threads
             warnings.simplefilter("ignore")
-            results, rejects = lift(self.image, images)
+            results, rejects = lift(self._one, batch.table.column("image"))
         nothing = Decoded(np.zeros((1, 1, 3), np.uint8), 1, 1, 1, "")
-        done = [result or nothing for result in results]
+        done = [result[0] if result else nothing for result in results]
         batch = batch.with_columns(
             self.adds,
-            sha256=[hashlib.sha256(image or b"").hexdigest() for image in images],
+            sha256=[result[1] if result else "" for result in results],
             format=[one.format for one in done],
             orientation=[one.orientation for one in done],
             **{name: [one.width for one in done] for name in ("original_width", "width")},
@@ -121,6 +120,10 @@ class Decode(Step):
             geometry=[geometry_cell(Geometry.identity(one.width, one.height)) for one in done],
         )
         return batch.with_pixels([one.pixels for one in done]).with_rejects(rejects)
+
+    def _one(self, cell: pa.Scalar) -> tuple[Decoded, str]:
+        data = cell.as_py() or b""  # here, so that one file at a time is there twice
+        return self.image(data), hashlib.sha256(data).hexdigest()
 
     def _open(self, data: bytes) -> ImageFile.ImageFile:
         try:

@@ -1,0 +1,6 @@
+from pairloom.batch import Pixels
+
+def resize(
+    source: Pixels, target: Pixels, box: tuple[float, float, float, float], interpolation: str, kernel: str | None = None
+) -> None: ...
+def kernels() -> tuple[str, ...]: ...

@@ -1,0 +1,133 @@
+"""What all policies share: which pairs there are, which of them are the same, and whom each has to be told from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pairloom import readers
+from pairloom.alignment.attention import bank_statistics
+from pairloom.errors import UsageError
+from pairloom.models import Model, embed_bank
+from pairloom.readers.model import Plan, ReadOptions
+from pairloom.run import read_batches
+from pairloom.steps.align import embed_in_parts
+from pairloom.steps.decode import Decode
+from pairloom.steps.hash import ImageHash
+from pairloom.steps.segment import sentences
+from pairloom.steps.text import Clean, DetectLanguage
+from pairloom.tokenizer import count
+
+Ints = npt.NDArray[np.int64]
+
+WAYS = 10
+FEWEST = 2 * WAYS
+"""With fewer groups of pairs there are not enough negatives, and no interval means anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The pairs that can be compared, in input order: `keys`; `groups` (n,), equal for duplicates; `texts` (n, d), the clean
+    texts embedded whole; `buckets`, by name the values of each pair."""
+
+    keys: tuple[str, ...]
+    groups: Ints
+    texts: npt.NDArray[np.float32]
+    buckets: dict[str, tuple[str, ...]]
+
+    def only(self, rows: Ints) -> Setting:
+        """The same with some of the pairs."""
+        buckets = {name: tuple(values[row] for row in rows) for name, values in self.buckets.items()}
+        return Setting(tuple(self.keys[row] for row in rows), self.groups[rows], self.texts[rows], buckets)
+
+    def rivals(self, seed: int) -> tuple[Ints, Ints]:
+        """For each text nine images (n, 9) to be told from its own, drawn at random; and those whose texts are most alike.
+
+        They come from the clean texts alone, so they are the same for all policies. Never duplicates of the pair itself.
+
+        Raises:
+            UsageError: if there are too few different pairs.
+        """
+        different = len(np.unique(self.groups))
+        if different < FEWEST:
+            raise UsageError(f"only {different} different pairs can be compared; it takes at least {FEWEST}")
+        chance = np.random.default_rng(seed)
+        random = [chance.choice(np.flatnonzero(self.groups != group), WAYS - 1, replace=False) for group in self.groups]
+        texts = self.texts.astype(np.float64)
+        alike = np.where(self.groups[:, None] == self.groups[None, :], -np.inf, texts @ texts.T)
+        return np.stack(random), np.argsort(-alike, axis=1, kind="stable")[:, : WAYS - 1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A pair as it is before any policy."""
+
+    key: str
+    sha256: str
+    phash: str
+    text: str
+    ratio: float
+
+
+def survey(plan: Plan, reading: ReadOptions, model: Model) -> Setting:
+    """Look at all pairs that can be decoded and have a text, cleaned and not otherwise prepared."""
+    seen = list(_pairs(plan, reading))
+    vectors = embed_in_parts(model.embed_texts, [one.text for one in seen], 64)
+    texts = np.stack(vectors) if vectors else np.zeros((0, model.dimension), np.float32)
+    return Setting(tuple(one.key for one in seen), _groups(seen), texts, _buckets(seen, model))
+
+
+def _pairs(plan: Plan, reading: ReadOptions) -> Iterator[_Seen]:
+    steps = (Decode().bind([ImageHash()]), Clean(), ImageHash())
+    for shard in plan.shards:
+        for batch in read_batches(readers.read(shard, reading), shard.index, 10_000):
+            for step in steps:
+                batch, _ = step(batch.split()[0]).split()
+            names = ("key", "sha256", "phash", "text", "original_width", "original_height")
+            for key, sha256, phash, text, width, height in zip(*(batch[name] for name in names), strict=True):
+                yield _Seen(key, sha256, phash, text, max(width, height) / min(width, height))
+
+
+def _groups(seen: Sequence[_Seen]) -> Ints:
+    """A number for each pair, the same where the image's bytes, its perceptual hash or the text are (and so on)."""
+    parent = list(range(len(seen)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = row = parent[parent[row]]
+        return row
+
+    first: dict[tuple[str, str], int] = {}
+    for row, one in enumerate(seen):
+        # a picture without any structure has the hash of zeros, which says nothing
+        for mark in (("sha256", one.sha256), ("phash", one.phash if one.phash.strip("0") else one.sha256), ("text", one.text)):
+            other = root(first.setdefault(mark, row))
+            parent[max(root(row), other)] = min(root(row), other)
+    return np.array([root(row) for row in range(len(seen))], np.int64)
+
+
+def _buckets(seen: Sequence[_Seen], model: Model) -> dict[str, tuple[str, ...]]:
+    detect = DetectLanguage()
+    tokens = [count("clip", one.text) + 2 for one in seen]
+    return {
+        "aspect ratio": tuple("< 1.2" if one.ratio < 1.2 else "1.2 to 1.8" if one.ratio < 1.8 else "≥ 1.8" for one in seen),
+        "text tokens": tuple("≤ 77" if each <= 77 else "78 to 256" if each <= 256 else "> 256" for each in tokens),
+        "language": tuple(detect.text(one.text)[0] for one in seen),
+        "most informative sentence": tuple(_place(one.text, model) for one in seen),
+    }
+
+
+def _place(text: str, model: Model) -> str:
+    """Where in the text the sentence stands that tells most about images, whichever image it is."""
+    spans = sentences(text)
+    if len(spans) < 3:
+        return "one of few"
+    spans = spans[:512]
+    vectors = model.embed_texts([text[start:end] for start, end in spans])
+    _, deviation = bank_statistics(vectors, embed_bank(model))
+    start, end = spans[int(deviation.argmax())]
+    third = int(3 * (start + end) / 2 / max(1, len(text)))
+    return ("in the first third", "in the middle", "in the last third")[min(2, third)]

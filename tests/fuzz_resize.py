@@ -1,0 +1,111 @@
+"""Random sizes, boxes and memory through a compiled resize that was built with sanitizers, against Pillow: `make fuzz`.
+
+    python tests/fuzz_resize.py MODULE SECONDS [SEED]
+
+Arrays end where their memory ends, so that a read or write beyond them is seen. A difference or a fault ends with an error.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import random
+import sys
+import time
+from collections import Counter
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import pairloom.resize as resizing
+
+FILTERS: list[resizing.Interpolation] = ["box", "bilinear", "hamming", "bicubic", "lanczos"]
+AREA = 400_000  # pixels of an image: sanitizers and Pillow are slow
+
+
+def loaded(path: str) -> ModuleType:
+    """The module at `path`."""
+    loader = importlib.machinery.ExtensionFileLoader("_resize", path)
+    spec = importlib.util.spec_from_file_location("_resize", path, loader=loader)
+    assert spec
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def side(chance: random.Random, most: int) -> int:
+    """1 to `most`, small ones as often as large ones."""
+    return min(most, round(most ** chance.random()))
+
+
+def shape(chance: random.Random) -> tuple[int, int]:
+    """Height and width, each up to 20,000."""
+    one = side(chance, 20_000)
+    other = side(chance, max(1, AREA // one))
+    return (one, other) if chance.random() < 0.5 else (other, one)
+
+
+def memory(chance: random.Random, height: int, width: int) -> np.ndarray:
+    """An array of that size with gaps between rows or none, upside down or not, which ends where its memory ends."""
+    gap = chance.choice([0, 0, 1, 7, 64, 4096])
+    data = np.random.default_rng(chance.getrandbits(32)).integers(0, 256, (height - 1) * (3 * width + gap) + 3 * width, np.uint8)
+    if chance.random() < 0.3:
+        data = (data // 128 * 255).astype(np.uint8)
+    rows = np.lib.stride_tricks.as_strided(data, (height, width, 3), (3 * width + gap, 3, 1))
+    return rows[::-1] if chance.random() < 0.3 else rows
+
+
+def box(chance: random.Random, height: int, width: int) -> resizing.Box | None:
+    """A stretch of each axis, fractions or whole pixels, sometimes tiny, sometimes all."""
+    if chance.random() < 0.4:
+        return None
+    corners = []
+    for whole in (width, height):
+        start, end = sorted(chance.uniform(0, whole) for _ in range(2))
+        if chance.random() < 0.3:
+            start, end = float(int(start)), float(int(end) + 1)
+        corners.append((start, end) if start < end <= whole else (0.0, float(whole)))
+    return corners[0][0], corners[1][0], corners[0][1], corners[1][1]
+
+
+def misuse(chance: random.Random, module: Any) -> None:
+    """Arguments that don't fit: an exception, nothing else."""
+    shapes = [(0, 3, 3), (3, 3), (3, 3, 4), (2, 5, 3), (4, 4, 3)]
+    source, target = (np.zeros(chance.choice(shapes), chance.choice([np.uint8, np.int16])) for _ in range(2))
+    where = tuple(chance.choice([0.0, 1.5, 4.0, -1.0, float("nan"), float("inf"), 1e30]) for _ in range(4))
+    try:
+        module.resize(source[:, :: chance.choice([1, -1, 2])], target, where, chance.choice([*FILTERS, ""]))
+    except (ValueError, BufferError):
+        return
+
+
+def once(chance: random.Random, module: Any, kernel: str) -> None:
+    """One comparison."""
+    height, width = shape(chance)
+    size = shape(chance)[::-1]
+    pixels, out = memory(chance, height, width), memory(chance, size[1], size[0])
+    where, interpolation = box(chance, height, width), chance.choice(FILTERS)
+    expected = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling[interpolation.upper()], where))
+    resizing._resize = type("Named", (), {"resize": staticmethod(lambda *given: module.resize(*given, kernel))})  # type: ignore[assignment]
+    if not np.array_equal(resizing.resize(pixels, size, where, interpolation, out), expected):
+        raise SystemExit(f"differs: {kernel} {interpolation} {width}x{height} to {size} of {where}, strides {pixels.strides}")
+
+
+def main() -> None:
+    """Run until the time is over."""
+    module, until = loaded(sys.argv[1]), time.monotonic() + float(sys.argv[2])
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.SystemRandom().getrandbits(32)
+    print(f"seed {seed}, kernels {', '.join(module.kernels())}")
+    chance, done = random.Random(seed), Counter[str]()
+    while time.monotonic() < until:
+        kernel = chance.choice(module.kernels())
+        once(chance, module, kernel)
+        misuse(chance, module)
+        done[kernel] += 1
+    print(f"no difference and no fault in {sum(done.values())} resizes: {dict(done)}")
+
+
+if __name__ == "__main__":
+    main()

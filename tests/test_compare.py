@@ -1,0 +1,173 @@
+"""Comparing policies with a tiny model that sees mean colours."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import picture
+from model_files import WORDS, onnx_model
+
+from pairloom import Align, Recipe, UsageError, compare
+from pairloom.alignment.head import fit_head, fit_ridge
+from pairloom.compare.cache import digest
+from pairloom.compare.setting import Setting
+
+NAIVE = "steps: [decode, {stretch: {size: 64}}, {truncate: {by: characters, max_characters: 5}}, encode]"
+LETTERBOX = "steps: [decode, clean, segment, truncate, {letterbox: {size: 64}}, encode]"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    settings = {"context_length": 77, "pad_token_id": 0, "pooling": {"gamma": 3}}
+    return f"onnx:{onnx_model(tmp_path_factory.mktemp('model'), settings=settings)}"
+
+
+@pytest.fixture(autouse=True)
+def bank(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path_factory.mktemp("bank")
+    for number in range(16):
+        (folder / f"{number:03d}.jpg").write_bytes(picture(40, 30, 500 + number))
+    monkeypatch.setattr("pairloom.models.bank.BANK", folder)
+    from pairloom.models import bank_digest, embed_bank
+
+    bank_digest.cache_clear()
+    embed_bank.cache_clear()
+
+
+def pictures(folder: Path, count: int) -> Path:
+    """Pictures that all differ, with texts of a few letters that differ as well."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        (folder / f"{number:03d}.png").write_bytes(picture(40 + number, 60, number, "PNG"))
+        letters = (WORDS[4 + place % 26] for place in (number, number // 26, 7 * number))
+        (folder / f"{number:03d}.txt").write_text(f"{' '.join(letters)}. photo of it.")
+    return folder
+
+
+def test_a_comparison_is_written_whole_and_is_quick_the_second_time(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pictures(tmp_path / "pairs", 40)
+    policies = {"naive": Recipe.from_yaml(NAIVE), "letterbox": Recipe.from_yaml(LETTERBOX)}
+    found = compare(folder, policies, tmp_path / "out", model=model, controls=True)
+    said = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert said == json.loads(json.dumps(found.to_json()))
+    assert set(said["policies"]) == {"naive", "letterbox"} and set(said["against_first"]) == {"letterbox"}
+    for one in said["policies"].values():
+        for metric in ("t2i_r1", "t2i_r5", "t2i_r10", "i2t_r1", "match10", "match10_hard"):
+            assert 0 <= one[metric]["low"] <= one[metric]["value"] <= one[metric]["high"] <= 1
+    assert set(said["against_first"]["letterbox"]) >= {"difference", "p_value", "error_reduction"}
+    assert said["gallery"]["images"] == 40 and said["regime"] == "fixed" and said["seeds"] == [0]
+    assert said["policies"]["naive"]["text_lost"]["value"] > said["policies"]["letterbox"]["text_lost"]["value"] == 0
+    assert set(said["controls"]) == {"chance", "shuffled pairs", "blank images", "shuffled tiles"}
+    assert said["controls"]["blank images"]["match10"]["value"] == 0
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "10-way matching against the first policy" in page and "<svg" in page
+    queries = pq.read_table(tmp_path / "out" / "queries.parquet").to_pylist()
+    hits = [row["match10"] for row in queries if row["policy"] == "letterbox"]
+    assert len(queries) == 80 and np.mean(hits) == pytest.approx(said["policies"]["letterbox"]["match10"]["value"])
+
+    for name in ("compute", "survey"):
+        monkeypatch.setattr(sys.modules["pairloom.compare"], name, None)  # the function hides the module
+    assert compare(folder, policies, tmp_path / "out", model=model, controls=True).to_json() == found.to_json()
+
+
+def test_a_policy_that_keeps_what_matters_wins(model: str, tmp_path: Path) -> None:
+    """With `refit` the head learns what letters go with what colours; text cut off can't be learnt from."""
+    folder = pictures(tmp_path / "pairs", 200)
+    policies = {
+        "nothing": Recipe.from_yaml(NAIVE.replace("max_characters: 5", "max_characters: 1")),
+        "all": Recipe.from_yaml(LETTERBOX),
+    }
+    found = compare(folder, policies, tmp_path / "out", model=model, regime="refit")
+    assert found.gallery < 200 and found.regime == "refit"
+    assert found.policies["all"].text_lost.value == 0 < found.policies["nothing"].text_lost.value
+
+
+def test_pooling_policies_see_every_segment(model: str, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "pairs", 30)
+    steps = tuple(step for step in Recipe.from_yaml(LETTERBOX).steps if step.name != "truncate")
+    policies = {name: Recipe((*steps[:3], Align(model, pooling=name), *steps[3:])) for name in ("attention", "mean")}  # type: ignore[arg-type]
+    found = compare(folder, policies, tmp_path / "out", model=model)
+    assert all(one.text_lost.value == 0 for one in found.policies.values())
+
+
+def test_rejected_by_one_is_compared_by_none(model: str, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "pairs", 40)
+    policies = {
+        "all": Recipe.from_yaml(LETTERBOX),
+        "wide": Recipe.from_yaml(LETTERBOX.replace("clean,", "{aspect_ratio: {max: 1.2}}, clean,")),
+    }
+    found = compare(folder, policies, tmp_path / "out", model=model)
+    assert found.left_out["all"] == 0 < found.left_out["wide"] and found.gallery == 40 - found.left_out["wide"]
+
+
+def test_duplicates_are_one_group(model: str, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "pairs", 30)
+    for suffix in ("png", "txt"):
+        shutil.copy(folder / f"003.{suffix}", folder / f"900.{suffix}")
+    shutil.copy(folder / "004.txt", folder / "005.txt")
+    found = compare(folder, {"a": Recipe.from_yaml(NAIVE), "b": Recipe.from_yaml(LETTERBOX)}, tmp_path / "out", model=model)
+    assert (found.gallery, found.groups) == (31, 29)
+
+
+def test_what_makes_no_sense_is_refused_and_nothing_is_written(model: str, tmp_path: Path) -> None:
+    folder, out = pictures(tmp_path / "pairs", 30), tmp_path / "out"
+    one, other = Recipe.from_yaml(NAIVE), Recipe.from_yaml(LETTERBOX)
+    with pytest.raises(UsageError, match="at least two policies"):
+        compare(folder, {"one": one}, out, model=model)
+    with pytest.raises(UsageError, match="at least two policies, of different names"):
+        compare(folder, ["naive", "naive"], out, model=model)
+    with pytest.raises(UsageError, match="does not begin with `decode`"):
+        compare(folder, {"a": one, "b": Recipe.from_yaml("steps: [clean]")}, out, model=model)
+    with pytest.raises(UsageError, match="the policy none rejects every pair"):
+        none = Recipe.from_yaml(LETTERBOX.replace("clean,", "{min_side: {side: 5000}}, clean,"))
+        compare(folder, {"a": one, "none": none}, out, model=model)
+    with pytest.raises(UsageError, match="only 10 different pairs can be compared; it takes at least 20"):
+        compare(folder, {"a": one, "b": other}, out, model=model, sample=10)
+    for path in folder.glob("*.txt"):
+        path.write_text("photo of a cat")
+    with pytest.raises(UsageError, match="all texts are the same"):
+        compare(folder, {"a": one, "b": other}, out, model=model)
+    assert not (out / "comparison.json").exists()
+
+
+def test_rivals_are_never_of_the_same_group() -> None:
+    groups = np.repeat(np.arange(25), 2)
+    texts = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    setting = Setting(tuple(map(str, range(50))), groups, texts, {})
+    for drawn in setting.rivals(3):
+        assert drawn.shape == (50, 9)
+        assert (groups[drawn] != groups[:, None]).all()
+        assert all(len(set(row)) == 9 for row in drawn.tolist())
+    assert (setting.rivals(3)[0] == setting.rivals(3)[0]).all() and (setting.rivals(3)[0] != setting.rivals(4)[0]).any()
+
+
+def test_heads_find_a_linear_relation() -> None:
+    rng = np.random.default_rng(0)
+    texts = rng.normal(size=(300, 8))
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    images = texts @ np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    head, strength = fit_head(texts[:200], images[:200], np.arange(200))
+    assert np.isfinite(strength)
+    before, after = (np.einsum("nd,nd->n", one, images[200:]).mean() for one in (texts[200:], head(texts[200:])))
+    assert after > 0.9 > before
+    assert np.allclose(fit_ridge(texts, images, 1e9)(texts), texts, atol=1e-6)
+
+
+def test_a_head_is_left_out_where_none_helps() -> None:
+    rng = np.random.default_rng(1)
+    texts = rng.normal(size=(60, 32))
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    head, strength = fit_head(texts, texts, np.arange(60))
+    assert np.isinf(strength) and np.allclose(head(texts), texts)
+
+
+def test_digests_tell_what_was_computed() -> None:
+    assert digest("a", 1) == digest("a", 1) != digest("a", 2)
