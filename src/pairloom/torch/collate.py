@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -87,7 +88,10 @@ def image_batch(images: Sequence[Sequence[Shown]], transform: ImageTransform, co
     if transform.mode == "naflex":
         return batch | _patches(flat, transform, collate, counts)
     height, width = (max(shown.pixels.shape[side] for shown in flat) for side in (0, 1))
-    values = _canvases((len(images), max(map(len, images))), (height, width), flat, transform, collate.dtype)
+    pixels = _room((len(images), max(map(len, images)), 3, height, width), collate.dtype)
+    values = pixels.numpy()
+    if len(flat) < len(images) * values.shape[1] or any(shown.pixels.shape[:2] != (height, width) for shown in flat):
+        _fill(values, transform)
     mask = np.zeros((len(images), values.shape[1], height, width), bool)
     for number, one in enumerate(images):
         for tile, shown in enumerate(one):
@@ -97,18 +101,24 @@ def image_batch(images: Sequence[Sequence[Shown]], transform: ImageTransform, co
             counts.image_useful += (bottom - top) * (right - left) / transform.patch**2
             counts.image_padded -= (bottom - top) * (right - left) / transform.patch**2
     counts.image_padded += mask.size / transform.patch**2
-    pixels, shown_mask = torch.from_numpy(values), torch.from_numpy(mask)
+    shown_mask = torch.from_numpy(mask)
     return batch | {"pixel_values": pixels if tiled else pixels[:, 0], "pixel_mask": shown_mask if tiled else shown_mask[:, 0]}
 
 
-def _canvases(many: tuple[int, int], size: tuple[int, int], flat: Sequence[Shown], transform: ImageTransform, dtype: str) -> Any:
-    """Room for so many canvases of (height, width), filled where none of these will be drawn."""
-    room = np.empty((*many, 3, *size), dtype)
-    if len(flat) < many[0] * many[1] or any(shown.pixels.shape[:2] != size for shown in flat):
-        for channel, (scale, shift) in enumerate(_normaliser(transform)):
-            level = transform.fill[channel]
-            room[:, :, channel] = level if dtype == "uint8" else level * scale - shift
-    return room
+def _room(shape: Sequence[int], dtype: str) -> Any:
+    """An empty tensor; in a worker, in memory that is shared already, as in torch's own collation, since copying costs much."""
+    kind = getattr(torch, dtype)
+    if torch.utils.data.get_worker_info() is None:
+        return torch.empty(*shape, dtype=kind)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape) * kind.itemsize, device="cpu")
+    return torch.empty(0, dtype=kind).set_(storage, 0, tuple(shape))
+
+
+def _fill(values: Any, transform: ImageTransform) -> None:
+    """Padding where nothing will be drawn: tiles that are missing, canvases smaller than the largest."""
+    for channel, (scale, shift) in enumerate(_normaliser(transform)):
+        level = transform.fill[channel]
+        values[:, :, channel] = level if values.dtype == np.uint8 else level * scale - shift
 
 
 def _draw(room: Any, pixels: Any, transform: ImageTransform) -> None:
