@@ -16,14 +16,14 @@ test: .venv/dev
 	$(BIN)/pytest -n auto
 
 check: .venv/dev
-	$(BIN)/ruff format --check src tests benchmarks hatch_build.py
-	$(BIN)/ruff check src tests benchmarks hatch_build.py
+	$(BIN)/ruff format --check src tests benchmarks examples hatch_build.py
+	$(BIN)/ruff check src tests benchmarks examples hatch_build.py
 	$(BIN)/mypy src
 	$(BIN)/pytest -n auto
 
 format: .venv/dev
-	$(BIN)/ruff format src tests benchmarks hatch_build.py
-	$(BIN)/ruff check --fix src tests benchmarks hatch_build.py
+	$(BIN)/ruff format src tests benchmarks examples hatch_build.py
+	$(BIN)/ruff check --fix src tests benchmarks examples hatch_build.py
 
 fuzz: .venv/dev
 	mkdir -p build/fuzz

@@ -36,17 +36,23 @@ def _spread(model: Any) -> None:
             torch.nn.init.normal_(parameter, std=0.6)
 
 
-def _clip(folder: Path) -> tuple[Any, Any, Any]:
+def clip_tokenizer() -> Any:
+    """The real tokenizer of CLIP as transformers wraps it."""
     import transformers as t
 
     data = json.loads(gzip.decompress((DATA / "clip-tokenizer.json.gz").read_bytes()))["model"]
     begin, end = "<start_of_text>", "<end_of_text>"
     vocab = {**data["vocab"], begin: 49406, end: 49407}
     merges = [tuple(pair) for pair in data["merges"]]
-    tokenizer = t.CLIPTokenizer(vocab, merges, unk_token=end, bos_token=begin, eos_token=end, pad_token=end, model_max_length=77)
+    return t.CLIPTokenizer(vocab, merges, unk_token=end, bos_token=begin, eos_token=end, pad_token=end, model_max_length=77)
+
+
+def _clip(folder: Path) -> tuple[Any, Any, Any]:
+    import transformers as t
+
     text = {**_SMALL, "vocab_size": 49408, "bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": 49407}
     model = t.CLIPModel(t.CLIPConfig(text_config=text, vision_config=_VISION, projection_dim=16))
-    return model, tokenizer, t.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    return model, clip_tokenizer(), t.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
 
 
 def _siglip(folder: Path) -> tuple[Any, Any, Any]:

@@ -61,6 +61,18 @@ def _resized(pixels: Pixels, size: tuple[int, int], crop: Box, interpolation: In
     return shown
 
 
+def shown_box(geometry: Geometry) -> tuple[int, int, int, int]:
+    """The whole pixels of the canvas that `draw` fills with image, (left, top, right, bottom); the rest is padding."""
+    left, right = _whole(geometry.box[::2], geometry.width)
+    top, bottom = _whole(geometry.box[1::2], geometry.height)
+    return left, top, right, bottom
+
+
+def _whole(box: Sequence[float], canvas: int) -> tuple[int, int]:
+    first = min(round(box[0]), canvas - 1)
+    return first, max(round(box[1]), first + 1)
+
+
 def _span(
     present: int, source: int, crop: Sequence[float], box: Sequence[float], canvas: int
 ) -> tuple[tuple[float, float], int, int]:
@@ -68,5 +80,4 @@ def _span(
     # A scaled decode is 1/n with the last pixel perhaps beyond the edge: 1001 gives 501, of which 500.5 are image.
     n = max(1, round(source / present))
     scale = 1 / n if -(-source // n) == present else present / source
-    first = min(round(box[0]), canvas - 1)
-    return (crop[0] * scale, min(crop[1] * scale, present)), first, max(round(box[1]), first + 1)
+    return (crop[0] * scale, min(crop[1] * scale, present)), *_whole(box, canvas)

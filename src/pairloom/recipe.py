@@ -84,6 +84,12 @@ class Recipe:
         return cls(tuple(made["steps"]), tuple(made["select"]))
 
     @classmethod
+    def from_literal(cls, literal: Mapping[str, Any]) -> Recipe:
+        """The recipe that `to_literal` wrote; what `select:` reads is not checked again."""
+        whole = cls.from_yaml(yaml.safe_dump({"steps": literal["steps"]}))
+        return cls.unchecked(whole.steps, _part("select", SELECTIONS, literal.get("select") or [], [])[0])
+
+    @classmethod
     def selection(cls, name: str) -> tuple[Selection, ...]:
         """Only the `select:` of a recipe, for pairs that are prepared already: its steps need not fit together with it."""
         source = recipe_text(name) if name in shipped_recipes() else _read(name)

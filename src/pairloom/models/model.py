@@ -101,7 +101,7 @@ class Model:
 
         The same on every machine for the same files.
         """
-        said = (*(_digest(path) for path in self.weights), repr(self.transform), self.reader.rules())
+        said = (*(_digest(path) for path in self.weights), self.transform.rules(), self.reader.rules())
         whole = "\n".join((*said, self.device.partition(":")[0], self.precision))
         return hashlib.sha256(whole.encode()).hexdigest()
 

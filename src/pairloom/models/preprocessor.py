@@ -11,8 +11,8 @@ from pairloom.errors import UsageError
 from pairloom.models.settings import read_json
 from pairloom.models.transform import ImageTransform, Mode, Size
 
-_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+CLIP_NORMALISER = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+HALF_NORMALISER = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _FILTERS = get_args(Interpolation)  # in the order of Pillow's numbers
 
 
@@ -37,7 +37,7 @@ def from_preprocessor(config: dict[str, Any]) -> ImageTransform:
     """From `preprocessor_config.json`, as image processors of transformers and their older feature extractors wrote it.
 
     `resize_mode` is our own addition: `squash`, `shortest` (cut to `size`), `letterbox` (with `fill`: [r, g, b]), or `buckets`
-    (with `buckets`: [[width, height], …]).
+    (with `buckets`: [[width, height], …], and `distortion`, the most that a ratio may change); with it, `rounding` may be `even`.
 
     Raises:
         ValueError, KeyError: if a part is missing or asks for what can't be done here.
@@ -46,7 +46,7 @@ def from_preprocessor(config: dict[str, Any]) -> ImageTransform:
     siglip = kind.lower().startswith("siglip")
     if not config.get("do_resize", True):
         raise ValueError("do_resize is off: the model would get images of any size")
-    mean, std = _normaliser(config, _HALF if siglip else _CLIP)
+    mean, std = _normaliser(config, HALF_NORMALISER if siglip else CLIP_NORMALISER)
     naflex = "max_num_patches" in config or kind.startswith("Siglip2")
     filter = _FILTERS[int(config.get("resample", 2 if naflex else 3))]
     if naflex:
@@ -62,6 +62,31 @@ def from_preprocessor(config: dict[str, Any]) -> ImageTransform:
     return ImageTransform(mode, _pair(config.get("crop_size", 224)) if crops else resize, resize, mean, std, filter)
 
 
+def to_preprocessor(transform: ImageTransform) -> dict[str, Any]:
+    """What `from_preprocessor` makes the same transform of; transformers reads it too, where it has such a thing."""
+    config: dict[str, Any] = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+    config |= {"image_mean": list(transform.mean), "image_std": list(transform.std), "do_convert_rgb": True}
+    config["resample"] = _FILTERS.index(transform.interpolation)
+    if transform.mode == "naflex":
+        sizes = {"patch_size": transform.patch, "max_num_patches": transform.max_patches}
+        return {"image_processor_type": "Siglip2ImageProcessor", **config, **sizes}
+    width, height = transform.size
+    if transform.mode == "shortest":
+        config |= {
+            "image_processor_type": "CLIPImageProcessor",
+            "do_center_crop": True,
+            "crop_size": {"height": height, "width": width},
+        }
+        config["size"] = {"shortest_edge": min(transform.resize)}
+    else:
+        config |= {"image_processor_type": "SiglipImageProcessor", "size": {"height": height, "width": width}}
+    config |= {"resize_mode": transform.mode, "fill": list(transform.fill), "rounding": transform.rounding}
+    if transform.mode == "buckets":
+        config["buckets"] = [list(bucket) for bucket in transform.buckets]
+        config |= {} if math.isinf(transform.distortion) else {"distortion": transform.distortion}
+    return config
+
+
 def from_open_clip(config: dict[str, Any]) -> ImageTransform:
     """From the `preprocess_cfg` of open_clip: size, mean, std, interpolation, resize_mode, fill_color, or what of it differs.
 
@@ -74,7 +99,7 @@ def from_open_clip(config: dict[str, Any]) -> ImageTransform:
     modes: dict[str, Mode] = {"shortest": "shortest", "squash": "squash", "longest": "letterbox"}
     mode = modes[config.get("resize_mode") or "shortest"]
     filter: Interpolation = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
-    mean, std = _three(config.get("mean") or _CLIP[0]), _three(config.get("std") or _CLIP[1])
+    mean, std = _three(config.get("mean") or CLIP_NORMALISER[0]), _three(config.get("std") or CLIP_NORMALISER[1])
     level = int(config.get("fill_color") or 0)
     return ImageTransform(mode, size, size, mean, std, filter, (level, level, level), "even")
 
@@ -95,14 +120,17 @@ _READERS = {
 
 
 def _ours(config: dict[str, Any], mean: Any, std: Any, filter: Interpolation) -> ImageTransform:
-    mode, size = config["resize_mode"], _pair(config.get("size", 224))
+    mode, size = config["resize_mode"], _pair(config.get("crop_size") or config.get("size", 224))
     buckets = tuple(_pair(bucket) for bucket in config.get("buckets", ()))
     if mode not in ("squash", "shortest", "letterbox", "buckets"):
         raise ValueError(f"resize_mode {mode!r} is none of squash, shortest, letterbox, buckets")
     if mode == "buckets" and not buckets:
         raise ValueError("resize_mode is buckets, but there are none")
     red, green, blue = (int(level) for level in config.get("fill", (0, 0, 0)))
-    return ImageTransform(mode, size, size, mean, std, filter, (red, green, blue), buckets=buckets)
+    rounding, distortion = config.get("rounding", "down"), float(config.get("distortion", math.inf))
+    if rounding not in ("down", "even") or distortion < 1:
+        raise ValueError("rounding must be down or even, distortion at least 1")
+    return ImageTransform(mode, size, size, mean, std, filter, (red, green, blue), rounding, buckets, distortion=distortion)
 
 
 def _resize(size: Any, siglip: bool) -> tuple[Mode, Size]:
@@ -115,6 +143,8 @@ def _resize(size: Any, siglip: bool) -> tuple[Mode, Size]:
 
 def _pair(size: Any) -> Size:
     """(width, height) of a number, a list [width, height] or a dictionary that names the sides."""
+    if isinstance(size, dict) and "shortest_edge" in size:
+        return int(size["shortest_edge"]), int(size["shortest_edge"])
     if isinstance(size, dict):
         return int(size["width"]), int(size["height"])
     width, height = (size, size) if isinstance(size, int) else size

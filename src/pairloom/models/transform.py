@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -29,7 +29,8 @@ class ImageTransform:
     * `squash`: scale to `resize` whatever the ratio.
     * `shortest`: scale so that the shorter side is that of `resize`, the longer one rounded down; the ratio is kept.
     * `letterbox`: scale to fit into `resize`; the ratio is kept.
-    * `buckets`: scale to the one of `buckets` whose ratio is nearest.
+    * `buckets`: scale to the one of `buckets` whose ratio is nearest, changing the ratio by a factor of `distortion` at most;
+      what then is missing is padded.
     * `naflex`: scale to multiples of `patch`, as many patches as `max_patches` allows, the ratio nearly kept (SigLIP 2);
       `size` is that of a square image.
 
@@ -49,11 +50,16 @@ class ImageTransform:
     buckets: tuple[Size, ...] = ()
     patch: int = 16
     max_patches: int = 256
+    distortion: float = field(default=math.inf, repr=False)  # what is usual must not change the fingerprints of models
 
     def geometry(self, width: int, height: int) -> Geometry:
         """Where an image of `width` x `height` goes on the model's canvas."""
         scaled = self._scaled(width, height)
-        return Geometry.resize((width, height), scaled).then(self._on_canvas(scaled))
+        return Geometry.resize((width, height), scaled).then(self._on_canvas(scaled, self._canvas(width, height, scaled)))
+
+    def rules(self) -> str:
+        """All that decides what becomes of an image, for a fingerprint."""
+        return repr(self) + ("" if math.isinf(self.distortion) else f" {self.distortion}")
 
     def needs(self, width: int, height: int) -> Size:
         """The smallest decoded size that serves an original of `width` x `height`: no more than that, no less than is drawn."""
@@ -73,22 +79,29 @@ class ImageTransform:
             return draw(pixels, self.geometry(*source), self.fill, self.interpolation)
         # Scaled whole and then cut, as processors do, no value differs from theirs; in one go a few do, by 1 of 255.
         whole = draw(pixels, Geometry.resize(source, scaled), interpolation=self.interpolation)
-        return draw(whole, self._on_canvas(scaled), self.fill)
+        return draw(whole, self._on_canvas(scaled, self._canvas(*source, scaled)), self.fill)
 
     def apply(self, pixels: Pixels) -> Array:
         """RGB uint8 (h, w, 3) of any size as the model's input, float32 (3, height, width)."""
+        return self.normalise(self.draw(pixels))
+
+    def normalise(self, canvas: Pixels) -> Array:
+        """A canvas that `draw` made, RGB uint8 (h, w, 3), as the model's input, float32 (3, h, w)."""
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        values = (self.draw(pixels).astype(np.float32) * np.float32(1 / 255) - mean) / std
+        values = (canvas.astype(np.float32) * np.float32(1 / 255) - mean) / std
         return np.ascontiguousarray(values.transpose(2, 0, 1))
 
-    def patches(self, inputs: Sequence[Array]) -> tuple[Array, npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """What `apply` made, n arrays of any shape, as NaFlex towers take it.
+    def patches(
+        self, inputs: Sequence[Array], length: int | None = None
+    ) -> tuple[Array, npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """What `apply` made, n arrays of any shape, as NaFlex towers take it; `length` is `max_patches` unless given.
 
-        Returns the patches, float32 (n, max_patches, patch * patch * 3), a row of patches after the other, filled up with
-        zeros; the mask of real ones, int32 (n, max_patches); and how many there are, int64 (n, 2) as (rows, columns).
+        Returns the patches, float32 (n, length, patch * patch * 3), a row of patches after the other, filled up with zeros;
+        the mask of real ones, int32 (n, length); and how many there are, int64 (n, 2) as (rows, columns).
         """
-        patches = np.zeros((len(inputs), self.max_patches, 3 * self.patch**2), np.float32)
-        mask = np.zeros((len(inputs), self.max_patches), np.int32)
+        length = length or self.max_patches
+        patches = np.zeros((len(inputs), length, 3 * self.patch**2), np.float32)
+        mask = np.zeros((len(inputs), length), np.int32)
         shapes = np.zeros((len(inputs), 2), np.int64)
         for number, values in enumerate(inputs):
             rows, columns = shapes[number] = values.shape[1] // self.patch, values.shape[2] // self.patch
@@ -105,19 +118,33 @@ class ImageTransform:
             ratio = max(width / self.resize[0], height / self.resize[1])
             return max(1, round(width / ratio)), max(1, round(height / ratio))
         if self.mode == "buckets":
-            return min(self.buckets, key=lambda size: (abs(math.log(size[0] * height / (size[1] * width))), size))
+            return self._within(width, height, self._bucket(width, height))
         if self.mode == "naflex":
             columns, rows = patch_grid(width, height, self.patch, self.max_patches)
             return columns * self.patch, rows * self.patch
         return self.resize
 
-    def _on_canvas(self, scaled: Size) -> Geometry:
+    def _bucket(self, width: int, height: int) -> Size:
+        return min(self.buckets, key=lambda size: (abs(math.log(size[0] * height / (size[1] * width))), size))
+
+    def _within(self, width: int, height: int, canvas: Size) -> Size:
+        """The largest size inside the canvas whose ratio is at most `distortion` times that of the image, or that part of it."""
+        wider = canvas[0] * height / (canvas[1] * width)  # how much wider than the image the canvas is
+        excess = max(wider, 1 / wider) / self.distortion
+        if excess <= 1:
+            return canvas
+        return (max(1, round(canvas[0] / excess)), canvas[1]) if wider > 1 else (canvas[0], max(1, round(canvas[1] / excess)))
+
+    def _canvas(self, width: int, height: int, scaled: Size) -> Size:
+        if self.mode == "naflex":
+            return scaled
+        return self._bucket(width, height) if self.mode == "buckets" else self.size
+
+    def _on_canvas(self, scaled: Size, canvas: Size) -> Geometry:
         """What is cut off or padded after scaling."""
-        if self.mode in ("buckets", "naflex"):
-            return Geometry.identity(*scaled)
-        left, right, x0, x1 = self._middle(scaled[0], self.size[0])
-        top, bottom, y0, y1 = self._middle(scaled[1], self.size[1])
-        return Geometry(*scaled, (left, top, right, bottom), *self.size, (x0, y0, x1, y1))
+        left, right, x0, x1 = self._middle(scaled[0], canvas[0])
+        top, bottom, y0, y1 = self._middle(scaled[1], canvas[1])
+        return Geometry(*scaled, (left, top, right, bottom), *canvas, (x0, y0, x1, y1))
 
     def _middle(self, scaled: int, canvas: int) -> tuple[float, float, float, float]:
         """Along one axis: the part of the scaled image that is kept, and where on the canvas it goes."""

@@ -13,7 +13,7 @@ from pairloom.readers.cells import IMAGES
 from pairloom.readers.inputs import exists, expand, identity, is_url
 from pairloom.readers.model import Container, Fault, Index, Plan, ReadOptions, Shard, printable
 
-__all__ = ["Container", "Fault", "Plan", "ReadOptions", "Shard", "plan", "read"]
+__all__ = ["Container", "Fault", "Plan", "ReadOptions", "Shard", "containers", "identity", "plan", "read"]
 
 _Pass = Callable[[str, ReadOptions, Index], None]
 _Read = Callable[[Shard, ReadOptions], Iterator[Row]]
@@ -56,20 +56,25 @@ def plan(
     for name, value in (("shard_size", shard_size), ("limit", limit), ("sample", sample)):
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}; at least 1 makes sense")
-    containers: list[Container] = []
+    found_in: list[Container] = []
     shards: list[Shard] = []
     rows = 0
-    for path, kind in [each for name in expand(inputs) for each in _containers(name)]:
+    for path, kind in containers(inputs):
         if limit is not None and rows >= limit:
             break
         found = _index(path, kind, options, Index(shard_size, None if limit is None else limit - rows))
-        containers.append(Container(path, kind, found.size, found.mtime_ns, found.rows))
+        found_in.append(Container(path, kind, found.size, found.mtime_ns, found.rows))
         shards += found.shards(path, kind, len(shards))
         rows += found.rows
     if not shards:
-        names = ", ".join(printable(each.name) for each in containers[:3])
-        raise UsageError(f"there is not one pair in {names}{', …' if len(containers) > 3 else ''}")
-    return Plan(tuple(containers), tuple(shards if sample is None or sample >= rows else _sampled(shards, rows, sample)))
+        names = ", ".join(printable(each.name) for each in found_in[:3])
+        raise UsageError(f"there is not one pair in {names}{', …' if len(found_in) > 3 else ''}")
+    return Plan(tuple(found_in), tuple(shards if sample is None or sample >= rows else _sampled(shards, rows, sample)))
+
+
+def containers(inputs: str | Sequence[str]) -> list[tuple[str, str]]:
+    """The files and folders that `plan` would look into, in its order, each with its kind."""
+    return [each for name in expand(inputs) for each in _containers(name)]
 
 
 def read(shard: Shard, options: ReadOptions = ReadOptions()) -> Iterator[Row]:  # noqa: B008 - frozen

@@ -184,6 +184,12 @@ class Decode(Step):
         return max(fits, default=1), bool(fits)
 
 
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height of an image turned as EXIF says, by its header alone. Raises `Reject` as `decode` does."""
+    image = Decode()._open(data)
+    return (image.height, image.width) if _orientation(image) > 4 else (image.width, image.height)
+
+
 def geometry_cell(geometry: Geometry) -> dict[str, object]:
     """A geometry as the ledger holds it."""
     boxes = {"crop": [round(side, 4) for side in geometry.crop], "box": [round(side, 4) for side in geometry.box]}
