@@ -10,11 +10,10 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
 from encoder import Array, Encoder
 from images import read
 from pairs import Example, load_pairs
+from PIL import Image
 
 COUNT, LONGEST, QUALITY = 256, 224, 80
 
@@ -39,7 +38,7 @@ def farthest(vectors: Array, count: int) -> list[int]:
 
 
 def clusters(vectors: Array, count: int, rounds: int = 30) -> list[int]:
-    """k-means from the farthest points; of each cluster the member nearest to its centre, so that outliers don't fill the bank."""
+    """k-means from the farthest points; of each cluster the member nearest to its centre, for outliers would fill the bank."""
     centres = vectors[farthest(vectors, count)]
     for _ in range(rounds):
         belongs = (vectors @ centres.T).argmax(1)

@@ -15,16 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from texts import Text
+from tokenizer import build_tokenizer, choose_pieces
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
-
-from texts import Text
-from tokenizer import build_tokenizer, choose_pieces
 from towers import Array, E5File, TextTower, text_tower
 
 LAYERS, PIECES, POSITIONS, LONGEST, DIMENSION = [0, 2, 4, 6, 8, 11], 32_000, 128, 48, 384
-STEPS, BATCH, RATE, TEMPERATURE = 2400, 128, 4e-4, 0.05
+BATCH, RATE, TEMPERATURE = 128, 4e-4, 0.05
 
 
 def minilm(folder: Path) -> tuple[TextTower, Tokenizer]:
@@ -109,9 +108,7 @@ def _batches(lengths: list[int], size: int, draw: random.Random) -> Iterator[lis
         yield from groups
 
 
-def fit(
-    student: Student, tokenizer: Tokenizer, texts: Sequence[Text], targets: Array, steps: int = STEPS, seed: int = 0
-) -> Student:
+def fit(student: Student, tokenizer: Tokenizer, texts: Sequence[Text], targets: Array, steps: int, seed: int = 0) -> Student:
     """Train all but the token embeddings; both languages aim at the teacher's vector of the English text."""
     torch.manual_seed(seed)
     draw = random.Random(seed)

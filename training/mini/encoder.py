@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from images import Pixels, fit_pixels
 from onnxruntime import InferenceSession, SessionOptions
 from tokenizers import Tokenizer
-
-from images import Pixels, fit_pixels
 
 Array = npt.NDArray[np.float32]
 

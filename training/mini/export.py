@@ -1,8 +1,8 @@
 """Write the two towers with their heads as small ONNX files that compute the same alone and in a batch.
 
-Only weights are quantised, never activations by batch: token embeddings in 4 bits (they came in 4 bits), the layers' matrices in
-4 or 8 bits with `MatMulNBits`, whose activations are rounded per row, and everything else in 8 bits per output channel, which ONNX
-Runtime turns back into floats once, when it loads the file.
+Only weights are quantised, never activations by batch: token embeddings in 4 bits (they came in 4 bits), the layers' matrices
+in 8 bits with `MatMulNBits`, whose activations are rounded per row, and everything else in 8 bits per output channel, which
+ONNX Runtime turns back into floats once, when it loads the file.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from distill import Student
+from heads import ImageHead, TextHead
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from torch import Tensor, nn
 from torch.nn import functional
-
-from distill import Student
-from heads import ImageHead, TextHead
 from towers import BLOCK, ImageTower
 
 OPSET = 17
@@ -63,8 +62,9 @@ def export_image(tower: ImageTower, head: ImageHead, path: Path) -> None:
     """Write image.onnx."""
     model = ImageEncoder(tower, head).eval()
     axes = {"pixel_values": {0: "n", 2: "h", 3: "w"}, "image_embeds": {0: "n"}}
-    torch.onnx.export(model, (torch.zeros(2, 3, 224, 224),), str(path), input_names=["pixel_values"], output_names=["image_embeds"],
-                      dynamic_axes=axes, opset_version=OPSET, dynamo=False)  # fmt: skip
+    names = {"input_names": ["pixel_values"], "output_names": ["image_embeds"]}
+    example = (torch.zeros(2, 3, 224, 224),)
+    torch.onnx.export(model, example, str(path), **names, dynamic_axes=axes, opset_version=OPSET, dynamo=False)
     _save(_pack(onnx.load(str(path))), path)
 
 
@@ -73,8 +73,8 @@ def export_text(student: Student, head: TextHead, path: Path, bits: int = 8, blo
     model = TextEncoder(student, head).eval()
     axes = {"words": {0: "m", 1: "l"}, "attention_mask": {0: "m", 1: "l"}, "text_embeds": {0: "m"}}
     example = (torch.zeros(2, 5, student.tower.word.embedding_dim), torch.ones(2, 5, dtype=torch.int64))
-    torch.onnx.export(model, example, str(path), input_names=["words", "attention_mask"], output_names=["text_embeds"],
-                      dynamic_axes=axes, opset_version=OPSET, dynamo=False)  # fmt: skip
+    names = {"input_names": ["words", "attention_mask"], "output_names": ["text_embeds"]}
+    torch.onnx.export(model, example, str(path), **names, dynamic_axes=axes, opset_version=OPSET, dynamo=False)
     quantiser = MatMulNBitsQuantizer(onnx.load(str(path)), bits=bits, block_size=block, is_symmetric=True, accuracy_level=4)
     quantiser.process()
     _save(_look_up(_pack(quantiser.model.model), student.tower.word.weight.detach().numpy()), path)
@@ -89,7 +89,7 @@ def _save(model: Any, path: Path) -> None:
 def _pack(model: Any) -> Any:
     """Replace large float weights by 8-bit integers times a scale per output channel."""
     graph = model.graph
-    uses = {name: (node, place) for node in graph.node for place, name in enumerate(node.input)}
+    uses = {name: node for node in graph.node for name in node.input}
     nodes = []
     for tensor in list(graph.initializer):
         values = numpy_helper.to_array(tensor)
@@ -100,7 +100,7 @@ def _pack(model: Any) -> Any:
             or tensor.name.endswith(("_scales", "_scale"))
         ):
             continue
-        node, place = uses[tensor.name]
+        node = uses[tensor.name]
         if node.op_type not in ("Conv", "MatMul", "Gemm", "Gather"):
             continue
         rows = node.op_type in ("Conv", "Gather") or (
@@ -137,10 +137,14 @@ def _look_up(model: Any, words: np.ndarray[Any, Any]) -> Any:
     packed = (halves[:, :, 0] | (halves[:, :, 1] << 4)).reshape(len(words), -1)
     blocks = words.shape[1] // BLOCK
     constants = {
-        "word_codes": packed, "word_scales": scale.astype(np.float16), "four": np.array(4, np.uint8), "fifteen": np.array(15, np.uint8),
-        "eight": np.array(8, np.float32), "last": np.array([-1], np.int64), "split_shape": np.array([0, 0, blocks, BLOCK // 2], np.int64),
+        "word_codes": packed,
+        "word_scales": scale.astype(np.float16),
+        "four": np.array(4, np.uint8),
+        "eight": np.array(8, np.float32),
+        "last": np.array([-1], np.int64),
+        "split_shape": np.array([0, 0, blocks, BLOCK // 2], np.int64),
         "joined_shape": np.array([0, 0, words.shape[1]], np.int64),
-    }  # fmt: skip
+    }
     nodes = [
         helper.make_node("Gather", ["word_codes", "input_ids"], ["codes"]),
         helper.make_node("Gather", ["word_scales", "input_ids"], ["scales16"]),
@@ -158,7 +162,6 @@ def _look_up(model: Any, words: np.ndarray[Any, Any]) -> Any:
         helper.make_node("Mul", ["centred", "scales4"], ["scaled"]),
         helper.make_node("Reshape", ["scaled", "joined_shape"], ["words"]),
     ]
-    constants.pop("fifteen")
     graph = model.graph
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
     for node in reversed(nodes):
@@ -170,18 +173,20 @@ def _look_up(model: Any, words: np.ndarray[Any, Any]) -> Any:
     return model
 
 
-def write_settings(folder: Path, mode: str, size: int, buckets: list[list[int]], mean: float, std: float, context: int,
-                   dimension: int, pooling: dict[str, float]) -> None:  # fmt: skip
-    """Write preprocessor_config.json and pairloom.json."""
+def write_settings(folder: Path, mode: str, size: int, extra: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Write preprocessor_config.json (the keys of transformers' CLIP processor, and the resize mode) and pairloom.json."""
     pixels: dict[str, Any] = {
-        "do_resize": True, "size": {"height": size, "width": size} if mode != "shortest" else {"shortest_edge": size}, "resample": 3,
-        "do_center_crop": mode == "shortest", "crop_size": {"height": size, "width": size}, "do_rescale": True,
-        "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": [mean / 255] * 3, "image_std": [std / 255] * 3,
-        "do_convert_rgb": True, "resize_mode": mode,
-    }  # fmt: skip
-    if mode == "buckets":
-        pixels["buckets"] = buckets
-    ours = {"context_length": context, "dimension": dimension, "pad_token_id": 1, "languages": ["en", "zh"], "license": "see README.md",
-            "pooling": pooling}  # fmt: skip
+        "do_resize": True,
+        "size": {"shortest_edge": size} if mode == "shortest" else {"height": size, "width": size},
+        "resample": 3,
+        "do_center_crop": mode == "shortest",
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "do_convert_rgb": True,
+        "resize_mode": mode,
+        **extra,
+    }
     for name, content in (("preprocessor_config.json", pixels), ("pairloom.json", ours)):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

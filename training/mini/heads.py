@@ -1,12 +1,12 @@
 """The two heads on top of the frozen towers, and their training on cached features.
 
-The image head adds two readings of a picture. The *anchor* reading is the mean of what the 1,000 class names mean, weighted by the
-classifier's probabilities (Norouzi et al. 2013, ConSE): it carries photographs, of which there are no pairs here. The *residual*
-reading is a small network on the features that learns from the drawings.
+The image head adds two readings of a picture. The *anchor* reading is the mean of what the 1,000 class names mean, weighted by
+the classifier's probabilities (Norouzi et al. 2013, ConSE): it carries photographs, of which there are no pairs here. The
+*residual* reading is a small network on the features that learns from the drawings.
 
-Photographs are not left to chance in the second either. Under a shared covariance S a linear classifier's row is S^-1 (m_c - m), so
-m + S w_c estimates the mean feature of class c: 1,000 pseudo-photographs with names, glosses and scenes, to which the noise of real
-features is added.
+Photographs are not left to chance in the second either. Under a shared covariance S a linear classifier's row is
+S^-1 (m_c - m), so m + S w_c estimates the mean feature of class c: 1,000 pseudo-photographs with names, glosses and scenes, to
+which the noise of real features is added.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
 from towers import Array
 
 INNER, OUTER, CLASSES = 352, 1280, 1000
-STEPS, BATCH, ANCHORS, RATE = 1500, 512, 192, 1e-3
+STEPS, BATCH, ANCHORS, RATE, STRETCH = 1500, 512, 256, 1e-3, 10
 
 
 class ImageHead(nn.Module):
     """Features and logits side by side to the shared space."""
 
-    def __init__(self, anchors: Tensor, mean: Tensor, spread: Tensor, hidden: int = 768, heat: float = 1.0) -> None:
+    def __init__(self, anchors: Tensor, mean: Tensor, spread: Tensor, hidden: int = 768, heat: float = 2.0) -> None:
         super().__init__()
         size = INNER + OUTER
         self.register_buffer("mean", mean)
@@ -87,7 +86,8 @@ def pseudo_photographs(features: Array, weight: Array, bias: Array) -> Pseudo:
     centred = plain - mean
     across = centred.T @ centred[:, INNER:] / len(plain)
     rows = weight - weight.mean(0)
-    means = mean + rows @ across.T
+    # The estimate's length depends on the covariance of drawings; `STRETCH` makes the classifier about as sure as of photographs.
+    means = mean + STRETCH * rows @ across.T
     return Pseudo(torch.from_numpy(means).float(), torch.from_numpy(weight), torch.from_numpy(bias))
 
 
@@ -142,7 +142,7 @@ def contrast(images: Tensor, texts: Tensor, groups: Tensor, scale: Tensor) -> Te
 
 
 def fit(image: ImageHead, text: TextHead, sampler: Sampler, everyday: Tensor, steps: int = STEPS, seed: int = 0,
-        keep: float = 1.0, photo: float = 0.5) -> None:  # fmt: skip
+        keep: float = 1.0, photo: float = 1.0) -> None:  # fmt: skip
     """Train both heads. `everyday` are vectors of ordinary captions, whose similarities to each other must survive."""
     torch.manual_seed(seed)
     scale = nn.Parameter(torch.tensor(math.log(14.0)))

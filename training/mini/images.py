@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from onnxruntime import InferenceSession, SessionOptions
 from PIL import Image
+from towers import Array, ImageTower
 
 from pairloom.geometry import Geometry
 from pairloom.steps.image import CenterCrop, Letterbox, Stretch, draw
-from towers import Array, ImageTower
 
 MEAN, STD, SIZE = 127.0, 128.0, 224
 BUCKETS = ((224, 224), (256, 192), (192, 256), (320, 160), (160, 320), (384, 128), (128, 384))
@@ -64,8 +64,8 @@ def session(tower: ImageTower, folder: Path) -> InferenceSession:
     """The tower in ONNX Runtime, whose convolutions are several times faster than PyTorch's on a CPU."""
     path = str(folder / "tower.onnx")
     axes = {"pixels": {0: "n", 2: "h", 3: "w"}}
-    torch.onnx.export(tower, (torch.zeros(1, 3, SIZE, SIZE),), path, input_names=["pixels"], output_names=["inner", "outer", "logits"],
-                      dynamic_axes=axes, opset_version=17, dynamo=False)  # fmt: skip
+    names = {"input_names": ["pixels"], "output_names": ["inner", "outer", "logits"]}
+    torch.onnx.export(tower, (torch.zeros(1, 3, SIZE, SIZE),), path, **names, dynamic_axes=axes, opset_version=17, dynamo=False)
     options = SessionOptions()
     options.intra_op_num_threads = 1
     return InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -16,13 +16,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
 import pooling
 from encoder import Array, Encoder
 from images import Pixels, read
 from metrics import ranks, recall, show, ten_way
 from pairs import Example, bilingual, drawings, load_pairs
+from PIL import Image
 from texts import prose
 
 
@@ -77,10 +76,8 @@ def drawn(encoder: Encoder, work: Path) -> list[str]:
         chinese, english = hits[f"zh, {kind}"], hits[f"en, {kind}"]
         again = [draw.integers(len(some), size=len(some)) for _ in range(2000)]
         low, high = np.percentile([chinese[pick].mean() / english[pick].mean() for pick in again], [2.5, 97.5])
-        ratio = chinese.mean() / english.mean()
-        lines.append(
-            f"{'Chinese as a share of English, ' + kind:58s} {100 * ratio:5.1f}  [{100 * low:.1f}, {100 * high:.1f}]  n={len(some)}"
-        )
+        name, ratio = f"Chinese as a share of English, {kind}", 100 * chinese.mean() / english.mean()
+        lines.append(f"{name:58s} {ratio:5.1f}  [{100 * low:.1f}, {100 * high:.1f}]  n={len(some)}")
     return lines
 
 
@@ -91,11 +88,11 @@ def photographs(encoder: Encoder, folder: Path, work: Path, bank: Array) -> list
     lines = both_ways("Flickr8k, one caption", images, encoder.embed_texts([captions[0] for _, captions in some]))
     others = prose(work / "cache", "en")
     others = others[3 * len(others) // 4 :]
-    constants = encoder.settings["pooling"]
+    constants = tuple(encoder.settings["pooling"][name] for name in ("gamma", "tau", "tau_view"))
     for name, texts in (("long text", [pooling.mix(captions, others, number) for number, (_, captions) in enumerate(some)]),
                         ("five captions alone", [captions for _, captions in some])):  # fmt: skip
         long = pooling.embed_long(encoder, texts)
-        for policy, scores in pooling.policies(long, images, bank, constants["gamma"], constants["tau"]).items():
+        for policy, scores in pooling.policies(long, images, bank, constants).items():
             lines.append(show(f"Flickr8k, {name}, {policy}, text->image 10-way", ten_way(ranks(scores), len(scores))))
     return lines
 

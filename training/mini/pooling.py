@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
 from encoder import Array, Encoder
 
-GRID = [(gamma, tau) for gamma in (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 14.0) for tau in (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)]
+Constants = tuple[float, float, float]  # gamma, tau, tau_view
+GAMMAS = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 14.0)
+TAUS = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
+VIEW_TAUS = (0.01, 0.03, 0.1, 0.3)
 
 
 @dataclass
@@ -42,25 +44,32 @@ def embed_long(encoder: Encoder, texts: Sequence[Sequence[str]]) -> list[LongTex
     return found
 
 
-def score(texts: Sequence[LongText], images: Array, bank: Array, gamma: float, tau: float) -> Array:
-    """Alignment of every text with every image (one view each): informativeness times relevance, bank mean subtracted."""
+def joined(sentences: Array, views: Array, tau_view: float) -> Array:
+    """Similarity of sentences (k, d) with images (n, v, d): a soft maximum over the views, (k, n)."""
+    match = np.einsum("kd,nvd->knv", sentences, views)
+    return np.asarray(tau_view * np.log(np.exp(match / tau_view).mean(-1)), np.float32)
+
+
+def score(texts: Sequence[LongText], images: Array, bank: Array, constants: Constants) -> Array:
+    """Alignment of every text with every image: informativeness times relevance, bank mean subtracted."""
+    gamma, tau, tau_view = constants
     rows = []
     for text in texts:
         against = text.sentences @ bank.T
         mean, spread = against.mean(1), against.std(1)
-        match = text.sentences @ images.T
+        match = joined(text.sentences, images, tau_view) if images.ndim == 3 else text.sentences @ images.T
         weight = (spread / spread.max())[:, None] ** gamma * np.exp((match - match.max(0)) / tau)
         rows.append((weight / weight.sum(0) * (match - mean[:, None])).sum(0))
     return np.stack(rows)
 
 
-def policies(texts: Sequence[LongText], images: Array, bank: Array, gamma: float, tau: float) -> dict[str, Array]:
+def policies(texts: Sequence[LongText], images: Array, bank: Array, constants: Constants) -> dict[str, Array]:
     """The same under simpler rules, for comparison."""
     return {
         "first 512 characters": np.stack([text.head for text in texts]) @ images.T,
         "mean of the sentences": np.stack([(text.sentences @ images.T).mean(0) for text in texts]),
         "best sentence": np.stack([(text.sentences @ images.T).max(0) for text in texts]),
-        "attention": score(texts, images, bank, gamma, tau),
+        "attention": score(texts, images, bank, constants),
     }
 
 
@@ -72,12 +81,8 @@ def accuracy(scores: npt.NDArray[np.float32]) -> float:
 
 
 def choose(
-    sets: Sequence[tuple[Sequence[LongText], Array]], bank: Array
-) -> tuple[float, float, list[tuple[float, float, float]]]:
-    """The constants with the best mean accuracy over the validation sets, and the whole table."""
-    table = [
-        (gamma, tau, float(np.mean([accuracy(score(texts, images, bank, gamma, tau)) for texts, images in sets])))
-        for gamma, tau in GRID
-    ]
-    gamma, tau, _ = max(table, key=lambda row: row[2])
-    return gamma, tau, table
+    sets: Sequence[tuple[Sequence[LongText], Array]], bank: Array, grid: Sequence[Constants]
+) -> list[tuple[float, Constants]]:
+    """Mean accuracy over the validation sets under each choice of constants, the best first."""
+    table = [(float(np.mean([accuracy(score(texts, images, bank, one)) for texts, images in sets])), one) for one in grid]
+    return sorted(table, reverse=True)

