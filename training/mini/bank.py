@@ -47,27 +47,32 @@ def clusters(vectors: Array, count: int, rounds: int = 30) -> list[int]:
     return sorted({int((vectors @ centre).argmax()) for centre in centres})
 
 
-def main() -> None:
+def build(folder: Path, work: Path, out: Path) -> None:
     """Write 000.jpg ... and bank.csv."""
+    some = candidates(load_pairs(work))
+    vectors = Encoder(folder).embed_images([read(work / "images" / one.file) for one in some])
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob("*.jpg"):
+        old.unlink()
+    with (out / "bank.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["file", "source", "title", "licence", "author"])
+        for number, place in enumerate(clusters(vectors, COUNT)):
+            one = some[place]
+            image = Image.fromarray(read(work / "images" / one.file))
+            image.thumbnail((LONGEST, LONGEST), Image.Resampling.BICUBIC)
+            image.save(out / f"{number:03d}.jpg", quality=QUALITY, optimize=True)
+            table.writerow([f"{number:03d}.jpg", f"openclipart-png:{one.name}", one.titles[0], one.licence, one.author])
+
+
+def main() -> None:
+    """Read the command line and build the bank."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    some = candidates(load_pairs(arguments.work))
-    vectors = Encoder(arguments.folder).embed_images([read(arguments.work / "images" / one.file) for one in some])
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    for old in arguments.out.glob("*.jpg"):
-        old.unlink()
-    with (arguments.out / "bank.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["file", "source", "title", "licence", "author"])
-        for number, place in enumerate(clusters(vectors, COUNT)):
-            one = some[place]
-            image = Image.fromarray(read(arguments.work / "images" / one.file))
-            image.thumbnail((LONGEST, LONGEST), Image.Resampling.BICUBIC)
-            image.save(arguments.out / f"{number:03d}.jpg", quality=QUALITY, optimize=True)
-            table.writerow([f"{number:03d}.jpg", f"openclipart-png:{one.name}", one.titles[0], one.licence, one.author])
+    build(arguments.folder, arguments.work, arguments.out)
 
 
 if __name__ == "__main__":

