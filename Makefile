@@ -11,19 +11,20 @@ FUZZ ?= 60
 demo: .venv/core
 	$(BIN)/pairloom run examples/pairs demo-output --restart
 	$(BIN)/pairloom verify demo-output
+	$(BIN)/pairloom explain examples/pairs --key tuxpaint-0014-pelican
 
 test: .venv/dev
 	$(BIN)/pytest -n auto
 
 check: .venv/dev
-	$(BIN)/ruff format --check src tests benchmarks examples hatch_build.py
-	$(BIN)/ruff check src tests benchmarks examples hatch_build.py
+	$(BIN)/ruff format --check src tests benchmarks examples training hatch_build.py
+	$(BIN)/ruff check src tests benchmarks examples training hatch_build.py
 	$(BIN)/mypy src
 	$(BIN)/pytest -n auto
 
 format: .venv/dev
-	$(BIN)/ruff format src tests benchmarks examples hatch_build.py
-	$(BIN)/ruff check --fix src tests benchmarks examples hatch_build.py
+	$(BIN)/ruff format src tests benchmarks examples training hatch_build.py
+	$(BIN)/ruff check --fix src tests benchmarks examples training hatch_build.py
 
 fuzz: .venv/dev
 	mkdir -p build/fuzz

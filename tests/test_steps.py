@@ -18,6 +18,7 @@ from pairloom.step import STEPS, Step, lift, threads
 
 BEFORE = {
     "tokenize": ["clean"],
+    "align": ["decode", "clean", "segment"],
     "truncate": ["clean", "segment"],
     "language": ["detect_language"],
     "token_ratio": ["decode", "truncate"],

@@ -49,17 +49,33 @@ def embed_bank(model: Model, folder: str | None = None) -> Array:
     Raises:
         UsageError: if the folder is no bank, or an image in it can't be read.
     """
-    name = hashlib.sha256(f"{model.fingerprint} {bank_digest(folder)}".encode()).hexdigest()[:32] + ".npy"
+    name = _name(model, folder)
     for place in (_READY, _cache()):
         with suppress(OSError, ValueError, EOFError):  # not there, or cut off: embed it again
             found: Array = np.load(place / name, allow_pickle=False)
             return found
-    embedded = model.embed_images(list(_images(folder)))
-    if not np.isfinite(embedded).all():
-        raise UsageError(f"{model.name} gave an embedding of the bank that is no number")
+    embedded = _computed(model, folder)
     with suppress(OSError):  # a cache that can't be written costs time only
         keep_bank(_cache() / name, embedded)
     return embedded
+
+
+def keep_ready(model: Model) -> None:
+    """Embed the bank that ships and write the result into the package, where `embed_bank` looks first."""
+    for old in _READY.glob("*.npy"):
+        old.unlink()
+    keep_bank(_READY / _name(model, None), _computed(model, None))
+
+
+def _computed(model: Model, folder: str | None) -> Array:
+    embedded = model.embed_images(list(_images(folder)))
+    if not np.isfinite(embedded).all():
+        raise UsageError(f"{model.name} gave an embedding of the bank that is no number")
+    return embedded
+
+
+def _name(model: Model, folder: str | None) -> str:
+    return hashlib.sha256(f"{model.fingerprint} {bank_digest(folder)}".encode()).hexdigest()[:32] + ".npy"
 
 
 def keep_bank(path: Path, embedded: Array) -> None:
