@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from images import encoded
+from images import encoded, picture
 from torch_sets import prepared
 
 from pairloom import CenterCrop, Geometry, Letterbox, NativePatches, Stretch
@@ -85,6 +85,16 @@ def test_stored_padding_is_padding_still(tmp_path: Path) -> None:
     assert difference[0].mean() < 3
 
 
+def test_a_crop_never_reaches_into_stored_padding() -> None:
+    content = (0.0, 40.0, 96.0, 70.0)
+    images = Images(transform_of(CenterCrop(32)), Augment(min_area=0.5))
+    data = encoded(picture(96, 96))
+    for seed in range(20):
+        (shown,) = images.show(data, content, (96, 96), (), np.random.default_rng(seed))
+        left, top, right, bottom = shown.geometry.crop
+        assert left >= 0 and top >= 40 and right <= 96 and bottom <= 70
+
+
 def test_buckets_distort_no_more_than_they_say() -> None:
     transform = aspect_buckets(224, 1.25)
     for width, height in [(100, 100), (130, 100), (300, 100), (1000, 60), (60, 1000), (512, 340)]:
@@ -118,13 +128,15 @@ def test_tiles_are_cut_where_the_ledger_says(tmp_path: Path) -> None:
 def test_augmentation_depends_on_seed_epoch_and_key_alone(tmp_path: Path) -> None:
     output = prepared(tmp_path, 14)
 
-    def shown(batching: Batching, **options: object) -> dict[str, torch.Tensor]:
+    def shown(batching: Batching, epoch: int = 0, **options: object) -> dict[str, torch.Tensor]:
         loader = PairLoader(output, batching, image=Letterbox(48), augment=Augment(min_area=0.5), **options)
+        loader.set_epoch(epoch)
         return {key: pixels for batch in loader for key, pixels in zip(batch["keys"], batch["pixel_values"], strict=True)}
 
     one, other = shown(Batching(7)), shown(Batching(2, shuffle=False), machine=Machine(rank=0, ranks=1))
     assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
-    assert not all(torch.equal(one[key], pixels) for key, pixels in shown(Batching(7), seed=1).items())
+    assert not any(torch.equal(one[key], pixels) for key, pixels in shown(Batching(7), seed=1).items())
+    assert not any(torch.equal(one[key], pixels) for key, pixels in shown(Batching(7), epoch=1).items())
 
 
 def test_identity_needs_no_resize() -> None:

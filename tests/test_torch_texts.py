@@ -101,6 +101,12 @@ def test_packed_batches_hold_every_pair_once(tmp_path: Path) -> None:
             assert (labels[: patches[pair]] == -100).all() and (labels[patches[pair] :] == ids[patches[pair] :]).all()
             assert places.tolist() == list(range(len(ids))) and len(set(batch["segment_ids"][here].tolist())) == 1
         assert (batch["labels"][batch["attention_mask"] == 0] == -100).all()
+        for row, mask in zip(batch["segment_ids"], batch["attention_mask"].bool(), strict=True):
+            assert (
+                sorted(set(row[mask].tolist())) == list(range(1, int(row.max()) + 1))
+                and int(row.diff().abs()[: mask.sum() - 1].max()) <= 1
+            )
+        assert batch["segment_ids"].max(1).values.sum() == 10
     with pytest.raises(UsageError, match="pack is 64; the longest pair may take"):
         PairLoader(tmp_path / "prepared", 4, image=NativePatches(16, 25), collate=Collate(pack=64))
 

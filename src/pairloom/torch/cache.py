@@ -28,11 +28,14 @@ class Cache:
     folder: Path
     limit: int = 64 << 30
 
-    def open(self, name: str) -> BinaryIO:
-        """A file, or the copy of a URL, which is fetched first where need be. Raises `OSError`, as opening does."""
+    def open(self, name: str, digest: str = "") -> BinaryIO:
+        """A file, or the copy of a URL, which is fetched first where need be. Raises `OSError`, as opening does.
+
+        `digest`, where it is known, keeps a copy from standing for a file that has changed since.
+        """
         if not is_url(name):
             return Path(name).open("rb")
-        path = self.folder / (hashlib.sha256(name.encode()).hexdigest()[:32] + Path(name).suffix)
+        path = self.folder / (hashlib.sha256(f"{name}\n{digest}".encode()).hexdigest()[:32] + Path(name).suffix)
         with self._locked():  # another process may be fetching the same, or making room
             if not path.exists():
                 self._fetch(name, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from pairloom.errors import UsageError
 from pairloom.torch.cache import user_cache
 from pairloom.writers.parts import write_whole
 
-FORMAT = 1
+FORMAT = 2
 SHARD, TABLE = "shard", "table"
 """Kinds of files that are read here; the others are those of `pairloom.readers`."""
 
@@ -27,14 +28,14 @@ SHARD, TABLE = "shard", "table"
 class Index:
     """One or several sets; arrays have a row for each pair.
 
-    `files` are (name or URL, kind). A pair lies in `file`, from `start` on: bytes in a tar or a text table, a row group in
-    Parquet; `length` is bytes, or the row in its group or table. `size` is (width, height) of the stored image, `box` the
-    part of it that is no padding. `tokens` counts the text's tokens without marks, -1 where nobody counted them;
-    `characters` is bytes of UTF-8. `views` is the number of recorded tiles, 0 for none. `alignment` is NaN where it was not
-    measured.
+    `files` are (name or URL, kind, digest where one is known). A pair lies in `file`, from `start` on: bytes in a tar or a
+    text table, a row group in Parquet; `length` is bytes, or the row in its group or table. `size` is (width, height) of the
+    stored image, `box` the part of it that is no padding. `tokens` counts the text's tokens without marks, -1 where nobody
+    counted them; `characters` is bytes of UTF-8. `views` is the number of recorded tiles, 0 for none. `alignment` is NaN
+    where it was not measured.
     """
 
-    files: tuple[tuple[str, str], ...]
+    files: tuple[tuple[str, str, str], ...]
     file: npt.NDArray[np.int32]
     start: npt.NDArray[np.int64]
     length: npt.NDArray[np.int64]
@@ -83,27 +84,28 @@ def columns(count: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def remembered(digest: str) -> Index | None:
-    """The index of a set that was opened before, None if it isn't in the user's cache."""
+def remembered(place: str, digest: str) -> Index | None:
+    """The index of a set that was opened before, at that place and with that digest; None if it isn't in the user's cache."""
     try:
-        with np.load(_path(digest), allow_pickle=False) as held:
+        with np.load(_path(place, digest), allow_pickle=False) as held:
             about = json.loads(str(held["about"]))
             arrays = {name: held[f"{name}_"] for name in _ARRAYS}
     except (OSError, ValueError, KeyError, EOFError):  # not there, or of another version
         return None
-    files = tuple((name, kind) for name, kind in about["files"])
+    files = tuple((name, kind, known) for name, kind, known in about["files"])
     return Index(files, **arrays, digest=digest, recipe=about["recipe"], skipped=about["skipped"])
 
 
-def remember(index: Index) -> Index:
-    """Keep an index in the user's cache, if it can be written to."""
+def remember(place: str, index: Index) -> Index:
+    """Keep an index in the user's cache, if it can be written to; `place` is where the set lies, as it was named."""
     buffer = io.BytesIO()
     about = json.dumps({"files": index.files, "recipe": index.recipe, "skipped": index.skipped})
     np.savez(buffer, about=np.array(about), **{f"{name}_": getattr(index, name) for name in _ARRAYS})
     with suppress(OSError, UsageError):
-        write_whole(_path(index.digest), buffer.getvalue())
+        write_whole(_path(place, index.digest), buffer.getvalue())
     return index
 
 
-def _path(digest: str) -> Path:
-    return user_cache() / "index" / f"{digest}-{FORMAT}.npz"
+def _path(place: str, digest: str) -> Path:
+    name = hashlib.sha256(f"{place}\n{digest}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return user_cache() / "index" / f"{name}-{FORMAT}.npz"

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pairloom.errors import UsageError
 from pairloom.output import PLAN
-from pairloom.readers.inputs import is_url
+from pairloom.readers.inputs import is_url, open_container
 from pairloom.torch.cache import Cache
 from pairloom.torch.index import SHARD, TABLE, Index, columns, joined, remember, remembered
 from pairloom.writers.shard import data_name, manifest_name
@@ -33,20 +33,20 @@ def output_index(path: str, cache: Cache) -> Index:
     Raises:
         UsageError: if it is not whole: a shard is not committed, a file is missing or not the one that the manifest names.
     """
-    plan = _json(path, PLAN, cache)
-    manifests = [_manifest(path, shard["index"], cache) for shard in plan["shards"]]
+    plan = _plan(path)
+    manifests = [_manifest(path, shard["index"]) for shard in plan["shards"]]
     if len({one["fingerprint"] for one in manifests}) > 1:
         raise UsageError(f"{path} holds shards of different recipes: run again, or begin it anew with --restart")
     format = plan["settings"]["format"]
-    digest = hashlib.sha256(json.dumps([path, format, manifests], sort_keys=True).encode()).hexdigest()[:32]
+    digest = hashlib.sha256(json.dumps([format, manifests], sort_keys=True).encode()).hexdigest()[:32]
     for manifest in manifests:
         _check_sizes(path, manifest)
-    known = remembered(digest)
+    known = remembered(path, digest)
     if known is not None:
         return known
-    shards = [_shard(path, one["index"], format, cache) for one in plan["shards"]]
-    whole = joined(shards)
-    return remember(Index(**{**vars(whole), "digest": digest, "recipe": plan["recipe"]}))
+    shards = zip(plan["shards"], manifests, strict=True)
+    whole = joined([_shard(path, shard["index"], manifest["files"], format, cache) for shard, manifest in shards])
+    return remember(path, Index(**{**vars(whole), "digest": digest, "recipe": plan["recipe"]}))
 
 
 def members(data: Any) -> Iterator[tuple[str, int, int]]:
@@ -63,17 +63,18 @@ def members(data: Any) -> Iterator[tuple[str, int, int]]:
         place += _BLOCK + size + -size % _BLOCK
 
 
-def _json(path: str, name: str, cache: Cache) -> Any:
+def _plan(path: str) -> Any:
     try:
-        with cache.open(f"{path.rstrip('/')}/{name}") as file:
-            return json.load(file)
+        with open_container(f"{path}/{PLAN}") as file:
+            plan = json.load(file)
+        return {name: plan[name] for name in ("recipe", "settings", "shards")}
     except _BROKEN as fault:
-        raise UsageError(f"{path}: {name} can't be read: {fault}") from None
+        raise UsageError(f"{path}: {PLAN} can't be used: {fault!r}") from None
 
 
-def _manifest(path: str, index: int, cache: Cache) -> dict[str, Any]:
+def _manifest(path: str, index: int) -> dict[str, Any]:
     try:
-        with cache.open(f"{path.rstrip('/')}/{manifest_name(index)}") as file:
+        with open_container(f"{path}/{manifest_name(index)}") as file:
             manifest = json.load(file)
         return {name: manifest[name] for name in ("fingerprint", "files", "stats")}
     except FileNotFoundError:
@@ -94,13 +95,13 @@ def _check_sizes(path: str, manifest: dict[str, Any]) -> None:
             raise UsageError(f"{path}: {name} has {size} bytes, its manifest says {said['bytes']}; `pairloom verify` tells more")
 
 
-def _shard(path: str, index: int, format: str, cache: Cache) -> Index:
-    name = data_name(index, format)
+def _shard(path: str, index: int, files: dict[str, Any], format: str, cache: Cache) -> Index:
+    name, ledger = data_name(index, format), f"{index:05d}.parquet"
     try:
-        with cache.open(f"{path}/{index:05d}.parquet") as file:
+        with cache.open(f"{path}/{ledger}", files[ledger]["sha256"]) as file:
             there = pq.read_schema(file).names
             table = pq.read_table(file, columns=[column for column in _LEDGER if column in there])
-        with cache.open(f"{path}/{name}") as file:
+        with cache.open(f"{path}/{name}", files[name]["sha256"]) as file:
             keys, places = _spans(file) if format == "webdataset" else _groups(file)
     except _BROKEN as fault:
         raise UsageError(f"{path}: shard {index} is damaged ({fault}); `pairloom verify` tells more") from None
@@ -108,7 +109,8 @@ def _shard(path: str, index: int, format: str, cache: Cache) -> Index:
         raise UsageError(f"{path}: {name} does not hold the pairs of its ledger; `pairloom verify` tells more")
     arrays = columns(table.num_rows) | _measured(table)
     arrays["start"], arrays["length"] = np.array(places, np.int64).reshape(-1, 2).T
-    return Index(((f"{path}/{name}", SHARD if format == "webdataset" else TABLE),), **arrays, digest="")
+    kind = SHARD if format == "webdataset" else TABLE
+    return Index(((f"{path}/{name}", kind, files[name]["sha256"]),), **arrays, digest="")
 
 
 def _spans(file: Any) -> tuple[list[str], list[tuple[int, int]]]:

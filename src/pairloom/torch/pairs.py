@@ -57,14 +57,14 @@ class Pairs:
     def read(self, row: int) -> Pair:
         """The pair of that row. Raises `Reject` if it isn't there, or isn't what the index says."""
         file, start, length = (int(getattr(self.index, name)[row]) for name in ("file", "start", "length"))
-        name, kind = self.index.files[file]
+        name, kind, _ = self.index.files[file]
         try:
             if kind == SHARD:
                 return _of_span(os.pread(self._file(file).fileno(), length, start))
             if kind in (TABLE, "parquet"):
                 table = self._group(file, start)
                 values = {column: table[column][length].as_py() for column in table.column_names}
-                return _of_values(values) if kind == TABLE else _of_row(self._table_row(values, name, length))
+                return _of_values(values) if kind == TABLE else _of_row(self._table_row(values, name, (start << 32) + length))
             shard = Shard(0, name, kind, length, 1, start)
             return _of_row(next(readers.read(shard, self.options)))
         except (OSError, ValueError, KeyError, IndexError, TypeError, StopIteration, pa.ArrowException) as fault:
@@ -76,7 +76,8 @@ class Pairs:
     def _file(self, file: int) -> Any:
         key = (os.getpid(), file)
         if key not in self._files:
-            self._files[key] = self.cache.open(self.index.files[file][0])
+            name, _, digest = self.index.files[file]
+            self._files[key] = self.cache.open(name, digest)
             if len(self._files) > _OPEN:
                 with contextlib.suppress(OSError):
                     self._files.popitem(last=False)[1].close()

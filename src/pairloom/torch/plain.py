@@ -28,7 +28,8 @@ def plain_index(inputs: list[str], options: ReadOptions) -> Index:
     if any(kind == "folder" for _, kind in found):
         raise UsageError("a folder of loose images can't be loaded directly: prepare it first with `pairloom run`")
     digest = hashlib.sha256(json.dumps([(name, *readers.identity(name)) for name, _ in found]).encode()).hexdigest()[:32]
-    known = remembered(digest)
+    place = json.dumps(inputs)
+    known = remembered(place, digest)
     if known is not None:
         return known
     plan = readers.plan([name for name, _ in found], options, shard_size=1)
@@ -36,7 +37,7 @@ def plain_index(inputs: list[str], options: ReadOptions) -> Index:
     if faults:
         raise UsageError(f"{faults[0].source} is damaged ({faults[0].code} at {faults[0].offset}: {faults[0].message}); "
                          "prepare what can be saved with `pairloom run`")  # fmt: skip
-    return remember(_pass(plan.containers, plan.shards, options, digest))
+    return remember(place, _pass(plan.containers, plan.shards, options, digest))
 
 
 def _pass(containers: tuple[Container, ...], shards: tuple[Shard, ...], options: ReadOptions, digest: str) -> Index:
@@ -54,7 +55,7 @@ def _pass(containers: tuple[Container, ...], shards: tuple[Shard, ...], options:
             arrays["size"][number], arrays["characters"][number] = measured[:2], measured[2]
             arrays["box"][number] = (0, 0, *measured[:2])
     kept = {name: array[good] for name, array in arrays.items()}
-    names = tuple((container.name, container.kind) for container in containers)
+    names = tuple((container.name, container.kind, "") for container in containers)
     return Index(names, **kept, digest=digest, skipped=int((~good).sum()))
 
 
