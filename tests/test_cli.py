@@ -106,6 +106,29 @@ def test_init_steps_and_schema(tmp_path: Path) -> None:
     assert "properties" in json.loads(pairloom_command("schema").stdout)
 
 
+@pytest.mark.parametrize("verb", ["check", "run"])
+@pytest.mark.parametrize("becomes", ["ImportError('initialization failed') from fault", ""])
+def test_an_interrupt_inside_a_library_is_no_error(pairs: Path, tmp_path: Path, verb: str, becomes: str) -> None:
+    """A compiled module that is being imported makes an ImportError of Ctrl-C; typer makes exit code 1 of it."""
+    code = (
+        "import os, signal, time\n"
+        "from pairloom import pipeline\n"
+        "def plan_of(*arguments):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        time.sleep(60)\n"
+        "    except KeyboardInterrupt as fault:\n"
+        f"        raise {becomes}\n"
+        "pipeline.plan_of = plan_of\n"
+        "from pairloom.cli import main\n"
+        "main()\n"
+    )
+    arguments = [str(pairs), str(tmp_path / "out")][: 1 if verb == "check" else 2]
+    done = subprocess.run([sys.executable, "-c", code, verb, *arguments], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert "stopped" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_limit_and_sample(pairs: Path, tmp_path: Path) -> None:
     assert json.loads(pairloom_command("run", pairs, tmp_path / "a", "--limit", 3, "--json").stdout)["pairs_in"] == 3
     assert json.loads(pairloom_command("run", pairs, tmp_path / "b", "--sample", 4, "--json").stdout)["pairs_in"] == 4

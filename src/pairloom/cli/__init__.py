@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from pairloom.cli.app import app
 from pairloom.cli.show import complain
@@ -29,7 +33,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to fail
     try:
-        app()
+        with _interrupts_remembered():
+            app()
     except (RecipeError, UsageError) as fault:
         complain(str(fault))
         sys.exit(2)
@@ -42,3 +47,26 @@ def main() -> None:
     except (RunError, PairloomError, OSError) as fault:
         complain(str(fault))
         sys.exit(1)
+
+
+@contextmanager
+def _interrupts_remembered() -> Iterator[None]:
+    """Ctrl-C that falls into a library, in an import most of all, may come out as some other error: it is still Ctrl-C."""
+    came = False
+
+    def remember(signum: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    except Interrupted:
+        raise
+    except BaseException:
+        if came:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)

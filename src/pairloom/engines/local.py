@@ -8,9 +8,10 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -33,13 +34,21 @@ def execute(job: Job, shards: Sequence[Shard], workers: int, hear: Hear) -> Iter
     processes = max(1, min(workers, len(shards)))
     job = replace(job, threads=max(1, workers // processes))
     try:
-        if processes == 1:
-            for shard in shards:
-                yield attempt_shard(job, shard, lambda counts, index=shard.index: hear(index, counts))  # type: ignore[misc]
-        else:
-            yield from _spread(job, shards, processes, hear)
+        yield from _in_thread(job, shards, hear) if processes == 1 else _spread(job, shards, processes, hear)
     except KeyboardInterrupt:
         raise Interrupted("stopped") from None
+
+
+def _in_thread(job: Job, shards: Sequence[Shard], hear: Hear) -> Iterator[Outcome]:
+    """Ctrl-C only ever reaches the main thread, so that none falls into a library that would make another error of it."""
+    told: queue.Queue[Any] = queue.Queue()
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield from _collect({pool.submit(_work, job, shard, (told, stop)) for shard in shards}, told, hear)
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _spread(job: Job, shards: Sequence[Shard], processes: int, hear: Hear) -> Iterator[Outcome]:
@@ -48,12 +57,8 @@ def _spread(job: Job, shards: Sequence[Shard], processes: int, hear: Hear) -> It
     pool = ProcessPoolExecutor(processes, context, _begin, (told, stop))
     try:
         with _no_interrupt():
-            waiting: set[Future[Outcome]] = {pool.submit(_work, job, shard) for shard in shards}
-        while waiting:
-            done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-            _pass_on(told, hear)
-            for future in done:
-                yield future.result()
+            waiting = {pool.submit(_work, job, shard) for shard in shards}
+        yield from _collect(waiting, told, hear)
     except BrokenProcessPool:
         raise RunError("a worker process died, probably for want of memory; run again with fewer --workers to go on") from None
     finally:
@@ -71,6 +76,14 @@ def _no_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _collect(waiting: set[Future[Outcome]], told: Any, hear: Hear) -> Iterator[Outcome]:
+    while waiting:
+        done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+        _pass_on(told, hear)
+        for future in done:
+            yield future.result()
+
+
 def _pass_on(told: Any, hear: Hear) -> None:
     while True:
         try:
@@ -79,14 +92,13 @@ def _pass_on(told: Any, hear: Hear) -> None:
             return
 
 
-# In a worker: where to tell how far it is, and whether to stop. A process works on one shard at a time.
-_told: Any = None
-_stop: Any = None
+# In a worker process: where to tell how far it is, and whether to stop, which can't travel with a shard.
+_links: tuple[Any, Any]
 
 
 def _begin(told: Any, stop: Any) -> None:
-    global _told, _stop
-    _told, _stop = told, stop
+    global _links
+    _links = told, stop
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -98,10 +110,12 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(job: Job, shard: Shard) -> Outcome:
+def _work(job: Job, shard: Shard, links: tuple[Any, Any] | None = None) -> Outcome:
+    told, stop = links or _links
+
     def tell(counts: Sequence[StepCount]) -> None:
-        if _stop.is_set():
+        if stop.is_set():
             raise Interrupted("stopped")
-        _told.put((shard.index, list(counts)))
+        told.put((shard.index, deepcopy(counts)))  # they count on while this one is heard
 
     return attempt_shard(job, shard, tell)
