@@ -161,6 +161,25 @@ def test_bad_pairs_are_replaced_from_their_bucket_and_counted(tmp_path: Path) ->
     assert keys(batches) == keys(PairLoader(output, 8, image=SMALL, machine=Machine(workers=2, timeout=LIMIT)))
 
 
+@pytest.mark.parametrize("bad", [1, 8])
+def test_a_substitute_is_never_in_the_batch_already(tmp_path: Path, bad: int) -> None:
+    """In contrastive training it would be its own negative; so would one that stands in for two bad pairs."""
+    output = prepared(tmp_path)
+    _break_image(output, bad)
+    loader = PairLoader(output, 8, image=SMALL, max_bad=1.0)
+    shown = [batch["keys"] for _ in range(20) for batch in loader]
+    assert loader.stats()["replaced"] == 20 * bad
+    assert [keys for keys in shown if len(set(keys)) < len(keys)] == []
+
+
+def test_substitutes_are_the_same_for_any_number_of_ranks(tmp_path: Path) -> None:
+    output = prepared(tmp_path)
+    _break_image(output, 8)
+    whole = [sorted(shown) for shown in keys(PairLoader(output, 8, image=SMALL, max_bad=1.0))]
+    parts = [keys(PairLoader(output, 4, image=SMALL, max_bad=1.0, machine=Machine(rank=rank, ranks=2))) for rank in (0, 1)]
+    assert [sorted(one + other) for one, other in zip(*parts, strict=True)] == whole
+
+
 def test_too_many_bad_pairs_stop_the_loader(tmp_path: Path) -> None:
     output = prepared(tmp_path)
     _break_image(output, 16)

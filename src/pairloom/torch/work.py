@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,7 @@ class Work:
     def _sample(self, row: int, job: Job, taken: set[int], counts: Counts) -> tuple[int, list[Shown], list[str], str]:
         """The row itself, or the first good one of those that may stand in for it."""
         fault: Reject | None = None
-        for candidate in chain([row], self._substitutes(row, job.epoch, taken)):
+        for candidate in chain([row], self._substitutes(row, job, taken)):
             try:
                 sample = self._read(candidate, job.epoch)
             except Reject as reject:
@@ -116,14 +116,25 @@ class Work:
         images = self.images.show(pair.image, (left, top, right, bottom), (width, height), pair.tiles, next(seeds))
         return row, images, self.choice(pair, next(seeds)), pair.key
 
-    def _substitutes(self, row: int, epoch: int, taken: set[int]) -> Iterator[int]:
-        """Other rows of the same bucket, in an order that only the seed, the epoch and the row decide."""
+    def _substitutes(self, row: int, job: Job, taken: set[int]) -> Iterator[int]:
+        """Other rows of the same bucket, in an order that only the seed, the epoch and the global batch decide.
+
+        Each row may stand in at one place of a batch, so that no two bad pairs get the same one, on whatever ranks they are.
+        Where a bucket is too small for that, any other row is better than none.
+        """
+        place, size = int(np.flatnonzero(job.rows == row)[0]), len(job.rows)
+        others = (each for each in self._drawn(row, job.epoch, _TRIES * size) if each not in taken)
+        mine = (each for each in others if self._hash(job.epoch, "place", each) % size == place)
+        yield from islice(mine, _TRIES)
+        yield from (each for each in self._drawn(row, job.epoch, _TRIES) if each not in taken)
+        yield from self._drawn(row, job.epoch, _TRIES)
+
+    def _drawn(self, row: int, epoch: int, count: int) -> Iterator[int]:
         rows = self._buckets[int(self.bucket[row])]
-        for attempt in range(_TRIES):
-            digest = xxhash.xxh64_intdigest(f"{self.seed}:{epoch}:{row}:{attempt}".encode())
-            candidate = int(rows[digest % len(rows)])
-            if candidate not in taken or len(rows) <= len(taken):
-                yield candidate
+        return (int(rows[self._hash(epoch, row, attempt) % len(rows)]) for attempt in range(count))
+
+    def _hash(self, *about: object) -> int:
+        return xxhash.xxh64_intdigest(":".join(map(str, (self.seed, *about))).encode())
 
     @cached_property
     def _buckets(self) -> dict[int, Any]:
