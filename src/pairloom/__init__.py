@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 from pairloom.alignment import metrics as evaluate
 from pairloom.batch import Batch
 from pairloom.compare import Comparison, compare
+from pairloom.engines.ray import Ray
 from pairloom.errors import Interrupted, PairloomError, RecipeError, Reject, RunError, UsageError
 from pairloom.explain import explain
 from pairloom.geometry import Geometry
@@ -65,6 +66,7 @@ __all__ = [
     "PairloomError",
     "Percentile",
     "RandomCrop",
+    "Ray",
     "ReadOptions",
     "Recipe",
     "RecipeError",

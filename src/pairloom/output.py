@@ -53,10 +53,14 @@ class Output:
             self._clear()
         elif known is not None:
             self._compare(known, extend)
-        for root in {self.path, self.root}:
-            remove_leftovers(root)
+        self.tidy()
         write_json(self.path / PLAN, self._said())  # first of all: it makes the folder ours
         write_whole(self.path / "recipe.yaml", self.recipe.to_yaml().encode())
+
+    def tidy(self) -> None:
+        """Delete what attempts that died left half written; nobody may be writing."""
+        for root in {self.path, self.root}:
+            remove_leftovers(root)
 
     def done(self) -> dict[int, Stats]:
         """The committed shards below `root`, by number."""
