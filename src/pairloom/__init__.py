@@ -12,6 +12,7 @@ from pairloom.geometry import Geometry
 from pairloom.pipeline import run
 from pairloom.readers.model import ReadOptions
 from pairloom.recipe import Recipe
+from pairloom.repair import repair
 from pairloom.reselect import reselect
 from pairloom.score import score
 from pairloom.stats import Summary
@@ -87,6 +88,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "repair",
     "reselect",
     "run",
     "score",

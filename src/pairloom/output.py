@@ -23,8 +23,18 @@ from pairloom.writers.shard import data_name, manifest_name
 
 PLAN = "plan.json"
 STAGED = "staged"
+SUMS = "SHA256SUMS"
 _OWNED = ("manifest", "rejects", "data", STAGED, "runs")
-_OWNED_FILES = ("[0-9]*.tar", "[0-9]*.parquet", "[0-9]*_stats.json", "sizes.json", "manifest.jsonl", "report.html", "recipe.yaml")
+_OWNED_FILES = (
+    "[0-9]*.tar",
+    "[0-9]*.parquet",
+    "[0-9]*_stats.json",
+    "sizes.json",
+    "manifest.jsonl",
+    "report.html",
+    "recipe.yaml",
+    SUMS,
+)
 _PLAN_KEYS = {"pairloom", "versions", "recipe", "settings", "containers", "shards"}
 
 
@@ -54,8 +64,15 @@ class Output:
         elif known is not None:
             self._compare(known, extend)
         self.tidy()
+        (self.path / SUMS).unlink(missing_ok=True)  # it is there when, and only when, the output is complete
         write_json(self.path / PLAN, self._said())  # first of all: it makes the folder ours
         write_whole(self.path / "recipe.yaml", self.recipe.to_yaml().encode())
+
+    def discard(self, shards: Iterable[int]) -> None:
+        """Take back the commit of shards, so that they are made again."""
+        for index in shards:
+            for root in {self.path, self.root}:
+                (root / manifest_name(index)).unlink(missing_ok=True)
 
     def tidy(self) -> None:
         """Delete what attempts that died left half written; nobody may be writing."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pairloom import readers
 from pairloom.engines import opened
@@ -22,6 +23,7 @@ from pairloom.report import write_report
 from pairloom.run import Job, Outcome
 from pairloom.select import publish
 from pairloom.stats import Stats, StepCount, Summary
+from pairloom.sums import write_sums
 from pairloom.writers.parts import write_json
 from pairloom.writers.shard import FORMATS
 
@@ -95,10 +97,9 @@ def run(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     reading = reading or ReadOptions()
     _check(format, shard_size, workers, max_reject, extend, limit or sample)
-    plan = plan_of(inputs, reading, shard_size, limit, sample)
     settings = {"format": format, "shard_size": shard_size, "limit": limit, "sample": sample, **dataclasses.asdict(reading)}
-    place = Output(Path(output), plan, recipe, settings)
-    _apart(plan, place.path)
+    place = place_of(inputs, Path(output), recipe, settings)
+    plan = place.plan
     with opened(engine) as execute, locked(place.path):
         place.begin(restart, extend)
         done = place.done()
@@ -122,8 +123,21 @@ def run(
         place.tidy()  # a worker that died in a run that went on without it
         compile_manifest(place.path, (done[index] for index in sorted(done)), format)
         write_report(place.path, summary, recipe, format)
+        write_sums(place.path, sorted(done))
         progress.check(summary)
     return summary
+
+
+def place_of(inputs: str | Path | Sequence[str | Path], output: Path, recipe: Recipe, settings: dict[str, Any]) -> Output:
+    """The output of a run with these settings, as a plan records them; nothing is written."""
+    plan = plan_of(inputs, reading_of(settings), *(settings[name] for name in ("shard_size", "limit", "sample")))
+    _apart(plan, output)
+    return Output(output, plan, recipe, settings)
+
+
+def reading_of(settings: dict[str, Any]) -> ReadOptions:
+    """The reading options among the settings."""
+    return ReadOptions(**{one.name: settings[one.name] for one in dataclasses.fields(ReadOptions)})
 
 
 def plan_of(
