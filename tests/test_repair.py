@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -59,6 +60,21 @@ def test_every_missing_and_extra_file_is_found(pairs: Path, tmp_path: Path) -> N
         path.with_name("mine").unlink()
 
 
+@pytest.mark.parametrize("recipe", ["default", "naive"])
+def test_a_shard_of_another_recipe_is_found_and_mended(pairs: Path, tmp_path: Path, recipe: str) -> None:
+    run(pairs, tmp_path / "old", "letterbox", shard_size=5)
+    run(pairs, tmp_path / "out", recipe, shard_size=5)
+    before = digest(tmp_path / "out")
+    place = tmp_path / "out" / "staged" if recipe == "default" else tmp_path / "out"
+    for name in ("00001.tar", "00001.parquet", "00001_stats.json", "manifest/00001.json", "rejects/00001.parquet"):
+        source = next(root / name for root in (tmp_path / "old/staged", tmp_path / "old") if (root / name).exists())
+        (place / name).unlink()
+        shutil.copy(source, place / name)
+    assert "shard 1: it was made by another recipe, or with other versions" in verify(tmp_path / "out")
+    repair(tmp_path / "out")
+    assert digest(tmp_path / "out") == before
+
+
 def test_other_tools_check_the_sums(pairs: Path, tmp_path: Path) -> None:
     run(pairs, tmp_path / "out", shard_size=5)
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tmp_path / "out", check=True, capture_output=True)
@@ -86,7 +102,8 @@ def test_only_what_is_damaged_is_made_again(pairs: Path, tmp_path: Path, recipe:
 def test_what_can_not_be_repaired_is_left_as_it_is(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(pairs, out, shard_size=5)
-    reselect(out, tmp_path / "selected")
+    (tmp_path / "all.yaml").write_text("steps: []")
+    reselect(out, tmp_path / "selected", str(tmp_path / "all.yaml"))
     with pytest.raises(UsageError, match="is a selection"):
         repair(tmp_path / "selected")
     assert verify(tmp_path / "selected") == []

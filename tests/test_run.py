@@ -19,7 +19,9 @@ from conftest import write_pairs
 
 from pairloom import run
 from pairloom.errors import RunError, TooManyRejects, UsageError
+from pairloom.pipeline import plan_of
 from pairloom.recipe import Recipe
+from pairloom.run import Job, run_shard
 from pairloom.verify import verify
 
 TIMED = ("runs", ".lock", "report.html")
@@ -176,6 +178,26 @@ def test_a_second_run_on_the_same_output_waits_outside(pairs: Path, tmp_path: Pa
 
     with locked(tmp_path / "out"), pytest.raises(UsageError, match="another run"):
         run(pairs, tmp_path / "out")
+
+
+def test_the_first_of_two_attempts_at_a_shard_counts(pairs: Path, tmp_path: Path) -> None:
+    job = Job(Recipe.load("naive"), tmp_path / "out")
+    [shard] = plan_of(pairs, job.reading, 10, None, None).shards
+    seen = []
+
+    def meanwhile(counts: object) -> None:  # as on a cluster that took this worker for dead
+        seen.append(run_shard(job, shard).pairs_out)
+        seen.append(digest(tmp_path / "out"))
+
+    def inodes() -> dict[Path, int]:
+        return {path: path.stat().st_ino for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+    assert run_shard(job, shard, meanwhile).pairs_out == seen[0]
+    after = inodes()
+    assert not [path for path in after if ".part-" in path.name]
+    assert {name for name in seen[1] if ".part-" not in name} == set(digest(tmp_path / "out"))
+    run_shard(job, shard)
+    assert inodes() == after
 
 
 def test_a_bug_in_one_shard_leaves_the_others_done(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

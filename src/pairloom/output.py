@@ -19,7 +19,7 @@ from pairloom.readers.model import Plan
 from pairloom.recipe import Recipe
 from pairloom.stats import Stats
 from pairloom.writers.parts import PRIVATE, remove_leftovers, write_json, write_whole
-from pairloom.writers.shard import data_name, manifest_name
+from pairloom.writers.shard import committed, data_name, manifest_name
 
 PLAN = "plan.json"
 STAGED = "staged"
@@ -169,16 +169,6 @@ def all_committed(root: Path, fingerprint: str, shards: int) -> dict[int, Stats]
     """The shards that are `committed`, by number."""
     found = ((index, committed(root, index, fingerprint)) for index in range(shards))
     return {index: stats for index, stats in found if stats is not None}
-
-
-def committed(root: Path, index: int, fingerprint: str) -> Stats | None:
-    """The counts of a shard whose manifest is there, is of this fingerprint, and names files of the size it says."""
-    try:
-        manifest = json.loads((root / manifest_name(index)).read_text("utf-8"))
-        whole = all((root / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
-        return Stats.from_json(manifest["stats"]) if whole and manifest["fingerprint"] == fingerprint else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # it will be done again
 
 
 def compile_manifest(path: Path, shards: Iterable[Stats], format: str) -> None:

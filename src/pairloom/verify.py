@@ -14,6 +14,7 @@ from PIL import Image
 
 from pairloom.errors import UsageError
 from pairloom.output import STAGED, SUMS, read_plan
+from pairloom.recipe import fingerprint_of
 from pairloom.steps.header import FAULTS
 from pairloom.sums import RUN_FILES, UNTOLD, read_sums, sums_of
 from pairloom.writers.ledger import read_tables
@@ -49,9 +50,12 @@ def examine(path: Path) -> list[Damage]:
     if plan is None:
         raise UsageError(f"{path} is no output of Pairloom: it holds no plan.json")
     files, faults = Files(path), []
+    selected = "select" in plan["recipe"] or "scores" in plan["settings"]
+    fingerprint = fingerprint_of({"steps": plan["recipe"]["steps"]}, plan["versions"])
     for shard in plan["shards"]:
         try:
             found = _shard(files, shard, plan["settings"]["format"])
+            found += _stranger(path, shard["index"], fingerprint, selected)
         except _UNREADABLE as fault:
             found = [str(fault)]
         faults += [Damage(text, shard["index"]) for text in found]
@@ -104,6 +108,15 @@ def _shard(files: Files, planned: dict[str, Any], format: str) -> list[str]:
     if (len(keys), rejected) != (stats["pairs_out"], stats["pairs_rejected"]):
         faults.append(f"the ledger has {len(keys)} pairs and rejects/ {rejected}, which is not what the manifest says")
     return faults + _pairs(path / data_name(index, format), keys)
+
+
+def _stranger(path: Path, index: int, fingerprint: str, selected: bool) -> list[str]:
+    """A shard that some other run put there; what a selection publishes has fingerprints of its own."""
+    root = path / STAGED if selected else path
+    if not (root / manifest_name(index)).exists():
+        return []
+    made = json.loads((root / manifest_name(index)).read_text("utf-8"))["fingerprint"]
+    return [] if made == fingerprint else ["it was made by another recipe, or with other versions"]
 
 
 def _pairs(path: Path, keys: list[str]) -> list[str]:

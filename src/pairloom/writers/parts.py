@@ -113,6 +113,8 @@ class Parts:
             if not (final.exists() and final.samefile(private)):
                 private.replace(final)
             private.unlink(missing_ok=True)  # renaming a link onto another link to the same file does nothing
+        for folder in {(self._root / name).parent for name in (*self._parts, *self._links)}:
+            _sync(folder)
         digests = {name: part.digest() for name, part in self._parts.items()}
         digests |= {name: digest for name, (_, digest) in self._links.items()}
         self._parts, self._links = {}, {}
@@ -126,6 +128,15 @@ class Parts:
             part.abandon()
         for private, _ in self._links.values():
             private.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Make names durable, too: after a power cut a manifest must not be there without the files it names."""
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
 
 
 def _private(final: Path) -> Path:
