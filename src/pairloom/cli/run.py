@@ -11,6 +11,7 @@ import typer
 from pairloom import pipeline
 from pairloom.cli.app import (
     Encoding,
+    FetchFrom,
     ImageColumn,
     Input,
     Json,
@@ -51,6 +52,7 @@ def run(
     image_column: ImageColumn = None,
     text_column: TextColumn = None,
     encoding: Encoding = "utf-8",
+    fetch: FetchFrom = "no",
     max_reject: Annotated[
         float, typer.Option(help="Stop when more than this share of pairs fails; filters don't count.", min=0, max=1)
     ] = 0.5,
@@ -67,7 +69,7 @@ def run(
                 workers=workers or (cores() if engine == "local" else None),
                 engine="local" if engine == "local" else Ray(address, cpus_per_task, gpus_per_task),
                 format=format, shard_size=shard_size, limit=limit, sample=sample,
-                reading=reading(image_column, text_column, encoding),
+                reading=reading(image_column, text_column, encoding, fetch),
                 max_reject=max_reject, restart=restart, extend=extend, show=view,
             )  # fmt: skip
     except (Interrupted, KeyboardInterrupt):
