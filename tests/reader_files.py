@@ -58,10 +58,8 @@ def read_all(inputs: str | Path | Sequence[str], options: ReadOptions | None = N
 
 def plain(rows: Sequence[Row]) -> list[Any]:
     """The rows as values that can be compared, which exceptions can't."""
-    return [
-        (*(getattr(row, name) for name in Row.__slots__[:-1]), row.reject and (row.reject.code, row.reject.message))
-        for row in rows
-    ]
+    names = [name for name in Row.__slots__ if name != "reject"]
+    return [(*(getattr(row, name) for name in names), row.reject and (row.reject.code, row.reject.message)) for row in rows]
 
 
 def faults(path: str | Path, options: ReadOptions | None = None) -> list[tuple[str, int]]:

@@ -13,7 +13,7 @@ from conftest import write_pairs
 
 import pairloom
 
-VERBS = ["check", "init", "models", "run", "schema", "select", "steps", "verify"]
+VERBS = ["check", "init", "models", "repair", "run", "schema", "select", "steps", "verify"]
 
 
 def pairloom_command(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -47,6 +47,16 @@ def test_run_json_is_one_object_on_standard_output(pairs: Path, tmp_path: Path) 
     (tmp_path / "out" / "00000.parquet").unlink()
     done = pairloom_command("verify", tmp_path / "out")
     assert done.returncode == 1 and "00000.parquet is missing" in done.stderr
+
+
+def test_repair(pairs: Path, tmp_path: Path) -> None:
+    pairloom_command("run", pairs, tmp_path / "out", "--recipe", "naive", "--shard-size", "5")
+    (tmp_path / "out" / "00001.parquet").unlink()
+    done = pairloom_command("repair", tmp_path / "out", "--json")
+    assert done.returncode == 0 and "00001.parquet is missing" in done.stderr
+    assert json.loads(done.stdout)["shards_resumed"] == 1
+    assert pairloom_command("verify", tmp_path / "out").returncode == 0
+    assert pairloom_command("repair", tmp_path / "nowhere").returncode == 2
 
 
 def test_run_shows_steps_and_reasons(pairs: Path, tmp_path: Path) -> None:

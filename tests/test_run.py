@@ -19,7 +19,9 @@ from conftest import write_pairs
 
 from pairloom import run
 from pairloom.errors import RunError, TooManyRejects, UsageError
+from pairloom.pipeline import plan_of
 from pairloom.recipe import Recipe
+from pairloom.run import Job, run_shard
 from pairloom.verify import verify
 
 TIMED = ("runs", ".lock", "report.html")
@@ -78,11 +80,15 @@ def test_running_again_does_nothing_twice(pairs: Path, tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tar")} == times
 
 
+@pytest.mark.parametrize("size", [None, 0, 100, 1_000_000])
 @pytest.mark.parametrize("lost", ["00001.tar", "manifest/00001.json", "rejects/00001.parquet"])
-def test_a_shard_that_is_not_whole_is_made_again(pairs: Path, tmp_path: Path, lost: str) -> None:
+def test_a_shard_that_is_not_whole_is_made_again(pairs: Path, tmp_path: Path, lost: str, size: int | None) -> None:
     run(pairs, tmp_path / "out", "naive", shard_size=4)
     before = digest(tmp_path / "out")
-    (tmp_path / "out" / lost).unlink()
+    if size is None:
+        (tmp_path / "out" / lost).unlink()
+    else:
+        os.truncate(tmp_path / "out" / lost, size)
     summary = run(pairs, tmp_path / "out", "naive", shard_size=4)
     assert summary.resumed == 2
     assert digest(tmp_path / "out") == before
@@ -178,6 +184,26 @@ def test_a_second_run_on_the_same_output_waits_outside(pairs: Path, tmp_path: Pa
         run(pairs, tmp_path / "out")
 
 
+def test_the_first_of_two_attempts_at_a_shard_counts(pairs: Path, tmp_path: Path) -> None:
+    job = Job(Recipe.load("naive"), tmp_path / "out")
+    [shard] = plan_of(pairs, job.reading, 10, None, None).shards
+    seen = []
+
+    def meanwhile(counts: object) -> None:  # as on a cluster that took this worker for dead
+        seen.append(run_shard(job, shard).pairs_out)
+        seen.append(digest(tmp_path / "out"))
+
+    def inodes() -> dict[Path, int]:
+        return {path: path.stat().st_ino for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+    assert run_shard(job, shard, meanwhile).pairs_out == seen[0]
+    after = inodes()
+    assert not [path for path in after if ".part-" in path.name]
+    assert {name for name in seen[1] if ".part-" not in name} == set(digest(tmp_path / "out"))
+    run_shard(job, shard)
+    assert inodes() == after
+
+
 def test_a_bug_in_one_shard_leaves_the_others_done(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pairloom.steps.image import Contain
 
@@ -214,6 +240,24 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
             assert process.returncode == 130, said
             assert b"Traceback" not in said
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert digest(tmp_path / "whole") == digest(tmp_path / "out")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers by /proc")
+def test_a_worker_that_is_killed_is_told_and_the_run_goes_on(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "pairs", 120)
+    run(folder, tmp_path / "whole", "naive", shard_size=4)
+    command = [sys.executable, "-m", "pairloom", "run", str(folder), str(tmp_path / "out"), "--recipe", "naive"]
+    command += ["--shard-size", "4", "--workers", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "out").glob("*.tar")):
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [child for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    _, said = process.communicate()
+    assert process.returncode == 1 and "a worker process died" in said and "Traceback" not in said
+    run(folder, tmp_path / "out", "naive", shard_size=4)
     assert digest(tmp_path / "whole") == digest(tmp_path / "out")
 
 

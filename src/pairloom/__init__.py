@@ -5,12 +5,14 @@ __version__ = "0.1.0"
 from pairloom.alignment import metrics as evaluate
 from pairloom.batch import Batch
 from pairloom.compare import Comparison, compare
+from pairloom.engines.ray import Ray
 from pairloom.errors import Interrupted, PairloomError, RecipeError, Reject, RunError, UsageError
 from pairloom.explain import explain
 from pairloom.geometry import Geometry
 from pairloom.pipeline import run
 from pairloom.readers.model import ReadOptions
 from pairloom.recipe import Recipe
+from pairloom.repair import repair
 from pairloom.reselect import reselect
 from pairloom.score import score
 from pairloom.stats import Summary
@@ -65,6 +67,7 @@ __all__ = [
     "PairloomError",
     "Percentile",
     "RandomCrop",
+    "Ray",
     "ReadOptions",
     "Recipe",
     "RecipeError",
@@ -85,6 +88,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "repair",
     "reselect",
     "run",
     "score",

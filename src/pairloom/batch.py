@@ -36,7 +36,10 @@ text steps have made them so far; `original_*` stay as read; `extra` holds the i
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One pair as a reader found it. `reject` is set when it can't be used; what could be read is kept all the same."""
+    """One pair as a reader found it. `reject` is set when it can't be used; what could be read is kept all the same.
+
+    `url` is where the image is still to be had from.
+    """
 
     source_key: str
     source: str
@@ -44,6 +47,7 @@ class Row:
     texts: tuple[str, ...] = ()
     extra: str = "{}"
     reject: Reject | None = None
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

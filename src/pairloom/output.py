@@ -19,12 +19,22 @@ from pairloom.readers.model import Plan
 from pairloom.recipe import Recipe
 from pairloom.stats import Stats
 from pairloom.writers.parts import PRIVATE, remove_leftovers, write_json, write_whole
-from pairloom.writers.shard import data_name, manifest_name
+from pairloom.writers.shard import committed, data_name, manifest_name
 
 PLAN = "plan.json"
 STAGED = "staged"
+SUMS = "SHA256SUMS"
 _OWNED = ("manifest", "rejects", "data", STAGED, "runs")
-_OWNED_FILES = ("[0-9]*.tar", "[0-9]*.parquet", "[0-9]*_stats.json", "sizes.json", "manifest.jsonl", "report.html", "recipe.yaml")
+_OWNED_FILES = (
+    "[0-9]*.tar",
+    "[0-9]*.parquet",
+    "[0-9]*_stats.json",
+    "sizes.json",
+    "manifest.jsonl",
+    "report.html",
+    "recipe.yaml",
+    SUMS,
+)
 _PLAN_KEYS = {"pairloom", "versions", "recipe", "settings", "containers", "shards"}
 
 
@@ -53,10 +63,21 @@ class Output:
             self._clear()
         elif known is not None:
             self._compare(known, extend)
-        for root in {self.path, self.root}:
-            remove_leftovers(root)
+        self.tidy()
+        (self.path / SUMS).unlink(missing_ok=True)  # it is there when, and only when, the output is complete
         write_json(self.path / PLAN, self._said())  # first of all: it makes the folder ours
         write_whole(self.path / "recipe.yaml", self.recipe.to_yaml().encode())
+
+    def discard(self, shards: Iterable[int]) -> None:
+        """Take back the commit of shards, so that they are made again."""
+        for index in shards:
+            for root in {self.path, self.root}:
+                (root / manifest_name(index)).unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Delete what attempts that died left half written; nobody may be writing."""
+        for root in {self.path, self.root}:
+            remove_leftovers(root)
 
     def done(self) -> dict[int, Stats]:
         """The committed shards below `root`, by number."""
@@ -148,16 +169,6 @@ def all_committed(root: Path, fingerprint: str, shards: int) -> dict[int, Stats]
     """The shards that are `committed`, by number."""
     found = ((index, committed(root, index, fingerprint)) for index in range(shards))
     return {index: stats for index, stats in found if stats is not None}
-
-
-def committed(root: Path, index: int, fingerprint: str) -> Stats | None:
-    """The counts of a shard whose manifest is there, is of this fingerprint, and names files of the size it says."""
-    try:
-        manifest = json.loads((root / manifest_name(index)).read_text("utf-8"))
-        whole = all((root / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
-        return Stats.from_json(manifest["stats"]) if whole and manifest["fingerprint"] == fingerprint else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # it will be done again
 
 
 def compile_manifest(path: Path, shards: Iterable[Stats], format: str) -> None:

@@ -6,14 +6,15 @@ import dataclasses
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pairloom import readers
-from pairloom.engines import local
+from pairloom.engines import opened
+from pairloom.engines.ray import Ray
 from pairloom.errors import RunError, TooManyRejects, UsageError
 from pairloom.output import Output, compile_manifest, locked
 from pairloom.readers.model import Plan, ReadOptions, printable
@@ -22,6 +23,7 @@ from pairloom.report import write_report
 from pairloom.run import Job, Outcome
 from pairloom.select import publish
 from pairloom.stats import Stats, StepCount, Summary
+from pairloom.sums import write_sums
 from pairloom.writers.parts import write_json
 from pairloom.writers.shard import FORMATS
 
@@ -68,7 +70,8 @@ def run(
     output: str | Path,
     recipe: str | Recipe = "default",
     *,
-    workers: int = 1,
+    workers: int | None = None,
+    engine: str | Ray = "local",
     format: str = "webdataset",
     shard_size: int = 10_000,
     limit: int | None = None,
@@ -81,8 +84,9 @@ def run(
 ) -> Summary:
     """Prepare all pairs of `inputs` (folders, tables, WebDataset tars, globs) by `recipe` into shards below `output`.
 
-    Running the same again goes on where it was interrupted. The result is the same with any number of `workers`; more than
-    one starts processes, which needs the usual `if __name__ == "__main__":` guard in a script.
+    Running the same again goes on where it was interrupted. The result is the same with any number of `workers` and with any
+    `engine`: `local` has by default one worker, and more than one starts processes, which needs the usual
+    `if __name__ == "__main__":` guard in a script; `ray`, or a `Ray` with options, has as many as its cluster has room for.
 
     Raises:
         RecipeError, UsageError: if it can't work as asked; nothing was written.
@@ -93,11 +97,10 @@ def run(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     reading = reading or ReadOptions()
     _check(format, shard_size, workers, max_reject, extend, limit or sample)
-    plan = plan_of(inputs, reading, shard_size, limit, sample)
     settings = {"format": format, "shard_size": shard_size, "limit": limit, "sample": sample, **dataclasses.asdict(reading)}
-    place = Output(Path(output), plan, recipe, settings)
-    _apart(plan, place.path)
-    with locked(place.path):
+    place = place_of(inputs, Path(output), recipe, settings)
+    plan = place.plan
+    with opened(engine) as execute, locked(place.path):
         place.begin(restart, extend)
         done = place.done()
         todo = [shard for shard in plan.shards if shard.index not in done]
@@ -105,7 +108,7 @@ def run(
         for index, stats in done.items():
             progress.hear(index, stats.steps)
         job = Job(recipe.staged(), place.root, shard_size, format, reading)
-        failed = _execute(job, todo, workers, progress, done)
+        failed = _take_in(execute(job, todo, workers, progress.hear), progress, done)
         if not failed and recipe.select:
             done = publish(place.root, place.path, recipe, format, list(done.values()))
         summary = Summary.of(
@@ -114,13 +117,27 @@ def run(
             time.perf_counter() - start,
             len(plan.shards) - len(todo),
         )
-        _record(place.path, summary, workers, failed)
+        _record(place.path, summary, workers or 1, failed)
         if failed:
             raise RunError(_failures(failed))
+        place.tidy()  # a worker that died in a run that went on without it
         compile_manifest(place.path, (done[index] for index in sorted(done)), format)
         write_report(place.path, summary, recipe, format)
+        write_sums(place.path, sorted(done))
         progress.check(summary)
     return summary
+
+
+def place_of(inputs: str | Path | Sequence[str | Path], output: Path, recipe: Recipe, settings: dict[str, Any]) -> Output:
+    """The output of a run with these settings, as a plan records them; nothing is written."""
+    plan = plan_of(inputs, reading_of(settings), *(settings[name] for name in ("shard_size", "limit", "sample")))
+    _apart(plan, output)
+    return Output(output, plan, recipe, settings)
+
+
+def reading_of(settings: dict[str, Any]) -> ReadOptions:
+    """The reading options among the settings."""
+    return ReadOptions(**{one.name: settings[one.name] for one in dataclasses.fields(ReadOptions)})
 
 
 def plan_of(
@@ -137,9 +154,9 @@ def plan_of(
     return readers.plan(names, reading, shard_size=shard_size, limit=limit, sample=sample)
 
 
-def _execute(job: Job, todo: list[Any], workers: int, progress: Progress, done: dict[int, Stats]) -> list[Outcome]:
+def _take_in(running: Iterator[Outcome], progress: Progress, done: dict[int, Stats]) -> list[Outcome]:
     failed: list[Outcome] = []
-    with closing(local.execute(job, todo, workers, progress.hear)) as outcomes:  # type: ignore[type-var]
+    with closing(running) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             if outcome.stats is not None:
                 done[outcome.shard] = outcome.stats
@@ -165,10 +182,10 @@ def _record(path: Path, summary: Summary, workers: int, failed: list[Outcome]) -
     write_json(path / "runs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.json", about)
 
 
-def _check(format: str, shard_size: int, workers: int, max_reject: float, extend: bool, part: int | None) -> None:
+def _check(format: str, shard_size: int, workers: int | None, max_reject: float, extend: bool, part: int | None) -> None:
     if format not in FORMATS:
         raise UsageError(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
-    if shard_size < 1 or workers < 1 or not 0 <= max_reject <= 1:
+    if shard_size < 1 or (workers or 1) < 1 or not 0 <= max_reject <= 1:
         raise UsageError("--shard-size and --workers must be at least 1, --max-reject between 0 and 1")
     if extend and part:
         raise UsageError("--extend goes on with the whole input: leave out --limit and --sample")

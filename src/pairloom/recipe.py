@@ -117,8 +117,7 @@ class Recipe:
 
     def fingerprint(self) -> str:
         """A digest of what the output depends on beside the input: the resolved recipe and the versions of the libraries."""
-        said = json.dumps({"recipe": self.to_literal(), "versions": self.versions()}, sort_keys=True)
-        return hashlib.sha256(said.encode()).hexdigest()[:32]
+        return fingerprint_of(self.to_literal(), self.versions())
 
     def versions(self) -> dict[str, str]:
         """What the bytes of an output depend on beside input and recipe: versions of libraries, digests of what steps read."""
@@ -141,6 +140,12 @@ class Recipe:
     def suffix(self) -> str | None:
         """File name suffix of the encoded images, None where the recipe leaves the bytes as they came."""
         return next((step.suffix for step in reversed(self.steps) if isinstance(step, image.Encode)), None)
+
+
+def fingerprint_of(literal: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """The fingerprint of a recipe that is known only by its literal and the versions it ran with."""
+    said = json.dumps({"recipe": literal, "versions": versions}, sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
 def versions() -> dict[str, str]:

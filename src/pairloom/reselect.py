@@ -14,13 +14,14 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from pairloom.errors import Problem, RecipeError, RunError, UsageError
-from pairloom.output import PLAN, STAGED, all_committed, compile_manifest, locked, read_plan
+from pairloom.output import PLAN, STAGED, SUMS, all_committed, compile_manifest, locked, read_plan
 from pairloom.readers.model import printable
 from pairloom.recipe import Recipe, not_numbers
 from pairloom.report import write_report
 from pairloom.select import publish
 from pairloom.stats import Summary
 from pairloom.step import Selection
+from pairloom.sums import write_sums
 from pairloom.writers.parts import remove_leftovers, write_json, write_whole
 
 _SCORES = "scores"  # among the settings of a plan: it is that of a selection
@@ -58,6 +59,7 @@ def reselect(output: str | Path, new: str | Path, recipe: str | None = None, sco
         compile_manifest(new, done.values(), plan["settings"]["format"])
         summary = Summary.of(printable(str(new)), done.values(), time.perf_counter() - start)
         write_report(new, summary, chosen, plan["settings"]["format"])
+        write_sums(new, done)
     return summary
 
 
@@ -66,6 +68,7 @@ def _begin(new: Path, said: dict[str, Any]) -> None:
     if known is not None and known != said:
         raise UsageError(f"{new} holds another selection; choose a new folder")
     remove_leftovers(new)
+    (new / SUMS).unlink(missing_ok=True)
     write_json(new / PLAN, said)
 
 

@@ -14,14 +14,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pairloom.output import committed
 from pairloom.readers.webdataset import TarHeader
 from pairloom.recipe import Recipe
 from pairloom.stats import Stats, StepCount
 from pairloom.step import Selection
 from pairloom.writers.ledger import REJECTS, TableWriter, read_schema, read_tables
 from pairloom.writers.parts import Part, Parts
-from pairloom.writers.shard import commit_shard, data_name, manifest_name
+from pairloom.writers.shard import commit_shard, committed, data_name, manifest_name
 
 Dropped = dict[str, tuple[Selection, str]]
 """What a selection drops: by key, the selection and its message."""

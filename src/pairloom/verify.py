@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,26 @@ import pyarrow as pa
 from PIL import Image
 
 from pairloom.errors import UsageError
-from pairloom.output import read_plan
+from pairloom.output import STAGED, SUMS, read_plan
+from pairloom.recipe import fingerprint_of
 from pairloom.steps.header import FAULTS
+from pairloom.sums import RUN_FILES, UNTOLD, read_sums, sums_of
 from pairloom.writers.ledger import read_tables
 from pairloom.writers.shard import data_name, file_digest, manifest_name
 
 _UNREADABLE = (*FAULTS, tarfile.TarError, pa.ArrowException)
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One fault of an output: what it is, in which shard if in one, and in which file if in one."""
+
+    text: str
+    shard: int | None = None
+    file: str = ""
+
+    def __str__(self) -> str:
+        return self.text if self.shard is None else f"shard {self.shard}: {self.text}"
 
 
 def verify(output: str | Path) -> list[str]:
@@ -26,31 +41,64 @@ def verify(output: str | Path) -> list[str]:
     Raises:
         UsageError: if there is no output of Pairloom at all.
     """
-    path = Path(output)
+    return [str(fault) for fault in examine(Path(output))]
+
+
+def examine(path: Path) -> list[Damage]:
+    """The same, each fault with its place."""
     plan = read_plan(path)
     if plan is None:
         raise UsageError(f"{path} is no output of Pairloom: it holds no plan.json")
-    faults = []
+    files, faults = Files(path), []
+    selected = "select" in plan["recipe"] or "scores" in plan["settings"]
+    fingerprint = fingerprint_of({"steps": plan["recipe"]["steps"]}, plan["versions"])
     for shard in plan["shards"]:
         try:
-            faults += [f"shard {shard['index']}: {fault}" for fault in _shard(path, shard, plan["settings"]["format"])]
+            found = _shard(files, shard, plan["settings"]["format"])
+            found += _stranger(path, shard["index"], fingerprint, selected)
         except _UNREADABLE as fault:
-            faults.append(f"shard {shard['index']}: {fault}")
-    return faults + _compiled(path, plan)
+            found = [str(fault)]
+        faults += [Damage(text, shard["index"]) for text in found]
+    return faults + [Damage(text) for text in _compiled(path, plan)] + _summed(files, [one["index"] for one in plan["shards"]])
 
 
-def _shard(path: Path, planned: dict[str, Any], format: str) -> list[str]:
-    index = planned["index"]
-    if not (path / manifest_name(index)).exists():
-        return ["not committed; run again to go on"]
-    manifest = json.loads((path / manifest_name(index)).read_text("utf-8"))
-    stats = manifest["stats"]
-    faults = []
-    for name, said in manifest["files"].items():
+class Files:
+    """The files of an output, each read once for its digest, also where a hard link gives it a second name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def digest(self, name: str) -> dict[str, Any]:
+        """Size and SHA-256; raises `OSError`."""
+        status = (self.path / name).stat()
+        place = (status.st_dev, status.st_ino)
+        if place not in self._known:
+            self._known[place] = file_digest(self.path / name)
+        return self._known[place]
+
+    def faults(self, manifest: str) -> list[str]:
+        """What is wrong with the files that a manifest names."""
+        folder = manifest.removesuffix(manifest_name(int(Path(manifest).stem)))
+        found = []
+        for name, said in json.loads((self.path / manifest).read_text("utf-8"))["files"].items():
+            if not (self.path / folder / name).exists():
+                found.append(f"{folder}{name} is missing")
+            elif self.digest(folder + name) != said:
+                found.append(f"{folder}{name} is not what was written (size or digest differs)")
+        return found
+
+
+def _shard(files: Files, planned: dict[str, Any], format: str) -> list[str]:
+    path, index = files.path, planned["index"]
+    staged = [f"{STAGED}/{manifest_name(index)}"] if (path / STAGED).is_dir() else []
+    for name in (manifest_name(index), *staged):
         if not (path / name).exists():
-            return [f"{name} is missing"]
-        if file_digest(path / name) != said:
-            faults.append(f"{name} is not what was written (size or digest differs)")
+            return ["not committed; run again to go on"]
+    faults = [fault for name in (manifest_name(index), *staged) for fault in files.faults(name)]
+    if any(fault.endswith("is missing") for fault in faults):
+        return faults
+    stats = json.loads((path / manifest_name(index)).read_text("utf-8"))["stats"]
     if stats["pairs_in"] != planned["rows"]:
         faults.append(f"{stats['pairs_in']} pairs were read, {planned['rows']} were planned")
     if stats["pairs_in"] != stats["pairs_out"] + stats["pairs_rejected"]:
@@ -60,6 +108,15 @@ def _shard(path: Path, planned: dict[str, Any], format: str) -> list[str]:
     if (len(keys), rejected) != (stats["pairs_out"], stats["pairs_rejected"]):
         faults.append(f"the ledger has {len(keys)} pairs and rejects/ {rejected}, which is not what the manifest says")
     return faults + _pairs(path / data_name(index, format), keys)
+
+
+def _stranger(path: Path, index: int, fingerprint: str, selected: bool) -> list[str]:
+    """A shard that some other run put there; what a selection publishes has fingerprints of its own."""
+    root = path / STAGED if selected else path
+    if not (root / manifest_name(index)).exists():
+        return []
+    made = json.loads((root / manifest_name(index)).read_text("utf-8"))["fingerprint"]
+    return [] if made == fingerprint else ["it was made by another recipe, or with other versions"]
 
 
 def _pairs(path: Path, keys: list[str]) -> list[str]:
@@ -116,3 +173,25 @@ def _compiled(path: Path, plan: dict[str, Any]) -> list[str]:
         return [f"manifest/, manifest.jsonl or sizes.json can't be read: {fault}"]
     faults = [] if lines == now else ["manifest.jsonl is not the sum of manifest/: run again to go on"]
     return faults if sizes == pairs else [*faults, "sizes.json does not say how many pairs each tar holds: run again to go on"]
+
+
+def _summed(files: Files, shards: list[int]) -> list[Damage]:
+    """What no manifest tells: damage to manifests, plan and sums themselves, and files that don't belong here."""
+    try:
+        sums = read_sums(files.path)
+    except _UNREADABLE as fault:
+        return [Damage(f"{SUMS} can't be read: {fault}")]
+    if not sums:
+        return [Damage(f"{SUMS} is missing: the run did not end; run again to go on")]
+    owners = {f"{root}{manifest_name(index)}": index for index in shards for root in ("", f"{STAGED}/")}
+    faults = []
+    for name in [name for name in sums if name in RUN_FILES or name in owners]:
+        if not (files.path / name).exists():
+            faults.append(Damage(f"{name} is missing", owners.get(name), name))
+        elif files.digest(name)["sha256"] != sums[name]:
+            faults.append(Damage(f"{name} is not what was written", owners.get(name), name))
+    if not faults and sums != sums_of(files.path, shards):
+        faults.append(Damage(f"{SUMS} is not the sum of the manifests: run again to go on"))
+    there = (str(file.relative_to(files.path)) for file in sorted(files.path.rglob("*")) if not file.is_dir())
+    extra = [name for name in there if name not in sums and name not in UNTOLD and not name.startswith("runs/")]
+    return faults + [Damage(f"{name} does not belong to the output", None, name) for name in extra]

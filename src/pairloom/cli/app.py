@@ -10,7 +10,7 @@ import typer
 
 from pairloom import __version__
 from pairloom.alignment.attention import Kind
-from pairloom.readers.model import ReadOptions
+from pairloom.readers.model import Fetch, ReadOptions
 from pairloom.recipe import Recipe
 from pairloom.steps.align import Align, Views
 
@@ -39,6 +39,10 @@ ImageColumn = Annotated[
 ]
 TextColumn = Annotated[str | None, typer.Option(help="Column of a table that holds the text or texts.", show_default="by name")]
 Encoding = Annotated[str, typer.Option(help="Encoding of text files and tables, for example gb18030.")]
+FetchFrom = Annotated[
+    Fetch,
+    typer.Option(help="Fetch images that a table gives as URLs: from public addresses only, or from any.", show_default="no"),
+]
 ShardSize = Annotated[int, typer.Option(help="Most pairs in a shard.", min=1)]
 Limit = Annotated[int | None, typer.Option(help="Only the first N pairs.", min=1, show_default=False)]
 Sample = Annotated[int | None, typer.Option(help="Only N pairs spread evenly over the input.", min=1, show_default=False)]
@@ -74,9 +78,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def reading(image_column: str | None, text_column: str | None, encoding: str) -> ReadOptions:
+def reading(image_column: str | None, text_column: str | None, encoding: str, fetch: Fetch = "no") -> ReadOptions:
     """The reading options as given on the command line."""
-    return ReadOptions(image_column, text_column, encoding)
+    return ReadOptions(image_column, text_column, encoding, fetch)
 
 
 def _version(asked: bool) -> None:

@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from pairloom.cli.app import Encoding, ImageColumn, Input, Json, Limit, RecipeName, ShardSize, TextColumn, app, reading
+from pairloom.cli.app import Encoding, FetchFrom, ImageColumn, Input, Json, Limit, RecipeName, ShardSize, TextColumn, app, reading
 from pairloom.cli.show import show_estimate
 from pairloom.estimate import estimate
 from pairloom.recipe import Recipe
@@ -21,10 +21,11 @@ def check(
     image_column: ImageColumn = None,
     text_column: TextColumn = None,
     encoding: Encoding = "utf-8",
+    fetch: FetchFrom = "no",
     json_: Json = False,
 ) -> None:
     """Check the recipe, count the pairs of INPUT and try some of them; nothing is written."""
-    found = estimate(input, Recipe.load(recipe), reading(image_column, text_column, encoding), shard_size, limit)
+    found = estimate(input, Recipe.load(recipe), reading(image_column, text_column, encoding, fetch), shard_size, limit)
     if json_:
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
     else:

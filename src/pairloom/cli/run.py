@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pairloom import pipeline
 from pairloom.cli.app import (
     Encoding,
+    FetchFrom,
     ImageColumn,
     Input,
     Json,
@@ -25,7 +26,10 @@ from pairloom.cli.app import (
     reading,
 )
 from pairloom.cli.show import ProgressView, complain, show_places, show_summary
+from pairloom.engines.ray import Ray
 from pairloom.errors import Interrupted
+
+EngineName = Literal["local", "ray"]
 
 
 @app.command()
@@ -34,6 +38,13 @@ def run(
     output: Annotated[Path, typer.Argument(help="Folder for the shards; made if need be.", show_default=False)],
     recipe: RecipeName = "default",
     workers: Workers = None,
+    engine: Annotated[EngineName, typer.Option(help="Where it runs: local (this machine) or ray (a Ray cluster).")] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster: auto, HOST:PORT or ray://HOST:10001.", show_default="this machine's, or a new one"),
+    ] = None,
+    cpus_per_task: Annotated[int, typer.Option(help="CPUs, and threads, for one shard at a time on Ray.", min=1)] = 1,
+    gpus_per_task: Annotated[float, typer.Option(help="GPUs for one shard at a time on Ray, whole or a share.", min=0)] = 0,
     format: Annotated[str, typer.Option(help="webdataset or parquet (Hugging Face Image column).")] = "webdataset",
     shard_size: ShardSize = 10_000,
     limit: Limit = None,
@@ -41,6 +52,7 @@ def run(
     image_column: ImageColumn = None,
     text_column: TextColumn = None,
     encoding: Encoding = "utf-8",
+    fetch: FetchFrom = "no",
     max_reject: Annotated[
         float, typer.Option(help="Stop when more than this share of pairs fails; filters don't count.", min=0, max=1)
     ] = 0.5,
@@ -54,9 +66,10 @@ def run(
         with ProgressView(quiet=json_) as view:
             summary = pipeline.run(
                 input, output, recipe,
-                workers=workers or cores(),
+                workers=workers or (cores() if engine == "local" else None),
+                engine="local" if engine == "local" else Ray(address, cpus_per_task, gpus_per_task),
                 format=format, shard_size=shard_size, limit=limit, sample=sample,
-                reading=reading(image_column, text_column, encoding),
+                reading=reading(image_column, text_column, encoding, fetch),
                 max_reject=max_reject, restart=restart, extend=extend, show=view,
             )  # fmt: skip
     except (Interrupted, KeyboardInterrupt):

@@ -24,13 +24,14 @@ Hear = Callable[[int, Sequence[StepCount]], None]
 """Hears how far a shard is; may raise to stop the run."""
 
 
-def execute(job: Job, shards: Sequence[Shard], workers: int, hear: Hear) -> Iterator[Outcome]:
-    """Run shards, at most `workers` at a time; with fewer shards than workers each works with several threads.
+def execute(job: Job, shards: Sequence[Shard], workers: int | None, hear: Hear) -> Iterator[Outcome]:
+    """Run shards, at most `workers` at a time, by default one; with fewer shards than workers each works with several threads.
 
     Raises:
         Interrupted: after Ctrl-C, once every worker has stopped at the end of its batch.
         RunError: if a worker process dies.
     """
+    workers = workers or 1
     processes = max(1, min(workers, len(shards)))
     job = replace(job, threads=max(1, workers // processes))
     try:

@@ -10,6 +10,7 @@ from pairloom.batch import Row
 from pairloom.errors import UsageError
 from pairloom.readers import folder, parquet, table, webdataset
 from pairloom.readers.cells import IMAGES
+from pairloom.readers.fetch import fetched
 from pairloom.readers.inputs import exists, expand, identity, is_url
 from pairloom.readers.model import Container, Fault, Index, Plan, ReadOptions, Shard, printable
 
@@ -82,7 +83,8 @@ def read(shard: Shard, options: ReadOptions = ReadOptions()) -> Iterator[Row]:  
 
     What can't be used is among them, with its reason in `reject`.
     """
-    return _READERS[shard.kind][1](shard, options)
+    rows = _READERS[shard.kind][1](shard, options)
+    return rows if options.fetch == "no" else fetched(rows, options.fetch)
 
 
 def _index(path: str, kind: str, options: ReadOptions, found: Index) -> Index:

@@ -196,6 +196,11 @@ def _json(values: Mapping[str, Any]) -> str | None:
     return text
 
 
+def is_web(name: object) -> bool:
+    """Whether a cell holds the URL of something on the web."""
+    return isinstance(name, str) and name.lower().startswith(("http://", "https://"))
+
+
 def image_cell(value: object, folder: str) -> bytes:
     """The image of a cell: bytes, a path relative to the table's folder, or a dict with either."""
     if isinstance(value, dict):

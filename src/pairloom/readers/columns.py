@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pairloom.batch import Row
 from pairloom.errors import Reject, UsageError
-from pairloom.readers.cells import decode_text, extra_of, image_cell, make_row, texts_of
+from pairloom.readers.cells import decode_text, extra_of, image_cell, is_web, make_row, texts_of
 from pairloom.readers.model import ReadOptions, printable
 
 IMAGE = (
@@ -17,7 +17,8 @@ IMAGE = (
 )
 TEXT = ("text", "caption", "captions", "title", "alt", "txt", "texts", "description", "alt_text", "sentence", "sentences")
 KEY = ("id", "key", "__key__", "uid")
-"""Usual names, in lower case; the first that a table has counts."""
+URL = ("url", "image_url", "img_url", "image_link")
+"""Usual names, in lower case; the first that a table has counts. Those of URLs count where they are fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Columns:
 def find_columns(names: Iterable[str], options: ReadOptions, table: str) -> Columns:
     """The columns by the names the caller gives, else by the usual ones."""
     there = list(dict.fromkeys(names))
-    image = _find(there, options.image_column, IMAGE)
+    image = _find(there, options.image_column, IMAGE if options.fetch == "no" else (*URL, *IMAGE))
     text = _find([name for name in there if options.text_column or name != image], options.text_column, TEXT)
     if image is None or text is None:
         asked, flag = (options.image_column, "--image-column") if image is None else (options.text_column, "--text-column")
@@ -80,6 +81,10 @@ def table_row(
         # Some writers of Parquet forget to say that their strings are text.
         return texts_of(decode_text(value, options.encoding) if isinstance(value, bytes) else value)
 
+    link = values.get(columns.image)
+    if options.fetch != "no" and is_web(link):
+        row = table_row({**values, columns.image: b""}, columns, number, table, repeated, options)
+        return replace(row, source_key=printable(key_of(values, columns) or str(link)), image=None, url=str(link))
     reject = Reject("duplicate_key", "an earlier row has the same key") if repeated else None
     key = key_of(values, columns) or _image_name(values.get(columns.image)) or str(number)
     extra = extra_of(values, (columns.image, columns.text, columns.key))

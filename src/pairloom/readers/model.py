@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
+Fetch = Literal["no", "public", "any"]
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What the caller may say about the input; None means that the usual names are tried."""
+    """What the caller may say about the input; None means that the usual names are tried.
+
+    `fetch` says whether images that a table gives as URLs are fetched: from public addresses, or from any.
+    """
 
     image_column: str | None = None
     text_column: str | None = None
     encoding: str = "utf-8"
+    fetch: Fetch = "no"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ class Part:
 
     def __init__(self, final: Path) -> None:
         self.final = final
-        self.private = final.with_name(f"{final.name}{PRIVATE}{os.getpid()}")
+        self.private = _private(final)
         self.private.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = self.private.open("wb")
         self._sha256 = hashlib.sha256()
@@ -93,9 +94,8 @@ class Parts:
 
     def link(self, name: str, source: Path, digest: dict[str, Any]) -> None:
         """A file that is already there under another name, taken over as it is: a hard link, or a copy where none is possible."""
-        private = (self._root / name).with_name(f"{Path(name).name}{PRIVATE}{os.getpid()}")
+        private = _private(self._root / name)
         private.parent.mkdir(parents=True, exist_ok=True)
-        private.unlink(missing_ok=True)
         try:
             private.hardlink_to(source)
         except OSError:
@@ -113,6 +113,8 @@ class Parts:
             if not (final.exists() and final.samefile(private)):
                 private.replace(final)
             private.unlink(missing_ok=True)  # renaming a link onto another link to the same file does nothing
+        for folder in {(self._root / name).parent for name in (*self._parts, *self._links)}:
+            _sync(folder)
         digests = {name: part.digest() for name, part in self._parts.items()}
         digests |= {name: digest for name, (_, digest) in self._links.items()}
         self._parts, self._links = {}, {}
@@ -126,6 +128,20 @@ class Parts:
             part.abandon()
         for private, _ in self._links.values():
             private.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Make names durable, too: after a power cut a manifest must not be there without the files it names."""
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
+
+
+def _private(final: Path) -> Path:
+    """A name of its own for each attempt: on a cluster two may be at the same shard, with one process number on two nodes."""
+    return final.with_name(f"{final.name}{PRIVATE}{secrets.token_hex(6)}")
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -68,13 +68,24 @@ class ShardFiles:
         """Give everything its final name, the manifest last."""
         for writer in (self._data, self._ledger, self._rejects):
             writer.close()
-        commit_shard(self._root, self._parts, self._fingerprint, stats)
+        if committed(self._root, stats.shard, self._fingerprint) is None:  # else another attempt came first, with the same bytes
+            commit_shard(self._root, self._parts, self._fingerprint, stats)
 
     def __enter__(self) -> ShardFiles:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         self._parts.__exit__(kind, fault, trace)
+
+
+def committed(root: Path, index: int, fingerprint: str) -> Stats | None:
+    """The counts of a shard whose manifest is there, is of this fingerprint, and names files of the size it says."""
+    try:
+        manifest = json.loads((root / manifest_name(index)).read_text("utf-8"))
+        whole = all((root / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
+        return Stats.from_json(manifest["stats"]) if whole and manifest["fingerprint"] == fingerprint else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # it will be done again
 
 
 def commit_shard(root: Path, parts: Parts, fingerprint: str, stats: Stats) -> None:

@@ -1,0 +1,63 @@
+"""What a worker on any node of a Ray cluster does with a shard."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from pairloom.output import PLAN
+from pairloom.readers.model import Shard
+from pairloom.run import Job, Outcome, attempt_shard
+from pairloom.stats import StepCount
+
+TELL_SECONDS = 2.0  # a thousand workers must not drown one board
+
+
+class Board:
+    """An actor on which workers write how far they are, for whoever started the run to read."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, Sequence[StepCount]] = {}
+
+    def write(self, shard: int, counts: Sequence[StepCount]) -> None:
+        """The counts of a shard so far."""
+        self._counts[shard] = counts
+
+    def take(self) -> dict[int, Sequence[StepCount]]:
+        """What was written since the last time."""
+        counts, self._counts = self._counts, {}
+        return counts
+
+
+def work(shared: tuple[Job, Path, dict[str, str]], shard: Shard, board: Any) -> Outcome:
+    """Attempt a shard where that gives the bytes it would give anywhere."""
+    fault = _unfit(*shared)
+    if fault:  # fatal: a node that fails at once would draw all shards to itself
+        return Outcome(shard.index, fault=f"the node {platform.node()} {fault}", fatal=True)
+    last = time.monotonic()
+
+    def tell(counts: Sequence[StepCount]) -> None:
+        nonlocal last
+        if time.monotonic() - last > TELL_SECONDS:
+            last = time.monotonic()
+            board.write.remote(shard.index, deepcopy(counts))
+
+    return attempt_shard(shared[0], shard, tell)
+
+
+def _unfit(job: Job, folder: Path, versions: dict[str, str]) -> str:
+    """Why this node can't take part, if it can't."""
+    try:
+        os.chdir(folder)  # names of inputs may be relative, and stand in the ledger as they are
+    except OSError as fault:
+        return f"has no folder {folder}, where the run was started; all nodes must share its file system ({fault.strerror})"
+    if not any((root / PLAN).exists() for root in (job.root, job.root.parent)):
+        return f"doesn't see {job.root}; all nodes must share the file system of the output"
+    here = job.recipe.versions()
+    other = sorted(name for name in here.keys() | versions.keys() if here.get(name) != versions.get(name))
+    return f"would make other bytes than where the run was started: {', '.join(other)} differ" if other else ""
