@@ -27,6 +27,7 @@ def main() -> None:
         score,
         select,
         steps,
+        train,
         verify,
     )
 

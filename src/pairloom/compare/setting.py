@@ -77,7 +77,8 @@ def survey(plan: Plan, reading: ReadOptions, model: Model) -> Setting:
     seen = list(_pairs(plan, reading))
     vectors = embed_in_parts(model.embed_texts, [one.text for one in seen], 64)
     texts = np.stack(vectors) if vectors else np.zeros((0, model.dimension), np.float32)
-    return Setting(tuple(one.key for one in seen), _groups(seen), texts, _buckets(seen, model))
+    groups = duplicate_groups([(one.sha256, one.phash, one.text) for one in seen])
+    return Setting(tuple(one.key for one in seen), groups, texts, _buckets(seen, model))
 
 
 def _pairs(plan: Plan, reading: ReadOptions) -> Iterator[_Seen]:
@@ -91,9 +92,10 @@ def _pairs(plan: Plan, reading: ReadOptions) -> Iterator[_Seen]:
                 yield _Seen(key, sha256, phash, text, max(width, height) / min(width, height))
 
 
-def _groups(seen: Sequence[_Seen]) -> Ints:
-    """A number for each pair, the same where the image's bytes, its perceptual hash or the text are (and so on)."""
-    parent = list(range(len(seen)))
+def duplicate_groups(marks: Sequence[tuple[str, str, str]]) -> Ints:
+    """A number for each pair, int64 (n,), the same where the SHA-256 of the image's bytes, its perceptual hash or the text are,
+    which `marks` hold in that order (and so on: what is the same as the same is in one group)."""
+    parent = list(range(len(marks)))
 
     def root(row: int) -> int:
         while parent[row] != row:
@@ -101,12 +103,12 @@ def _groups(seen: Sequence[_Seen]) -> Ints:
         return row
 
     first: dict[tuple[str, str], int] = {}
-    for row, one in enumerate(seen):
+    for row, (sha256, phash, text) in enumerate(marks):
         # a picture without any structure has the hash of zeros, which says nothing
-        for mark in (("sha256", one.sha256), ("phash", one.phash if one.phash.strip("0") else one.sha256), ("text", one.text)):
+        for mark in (("sha256", sha256), ("phash", phash if phash.strip("0") else sha256), ("text", text)):
             other = root(first.setdefault(mark, row))
             parent[max(root(row), other)] = min(root(row), other)
-    return np.array([root(row) for row in range(len(seen))], np.int64)
+    return np.array([root(row) for row in range(len(marks))], np.int64)
 
 
 def _buckets(seen: Sequence[_Seen], model: Model) -> dict[str, tuple[str, ...]]:
