@@ -128,10 +128,12 @@ def show_comparison(found: Comparison) -> None:
         style = None if name in found.policies else "dim"
         table.add_row(escape(name), *values, *(f"{each.value * 100:.1f}" for each in rest), style=style)
     _results.print(table)
+    head = f" with a {found.head} head" if found.head else ""
     left = ", ".join(f"{name} {count}" for name, count in found.left_out.items() if count)
+    rejected = f"; not compared because rejected: {left}" if left else ""
     _results.print(
-        f"{found.gallery:,} pairs in {found.groups:,} groups, regime {found.regime}, model {escape(found.model)}; "
-        f"p corrected for {found.comparisons} comparisons{f'; not compared because rejected: {left}' if left else ''}",
+        f"{found.gallery:,} pairs in {found.groups:,} groups, regime {found.regime}{head}, "
+        f"model {escape(found.model)}; p corrected for {found.comparisons} comparisons{rejected}",
         soft_wrap=True,
     )
 

@@ -16,6 +16,7 @@ from pairloom.readers.model import Plan, ReadOptions
 from pairloom.run import read_batches
 from pairloom.steps.align import embed_in_parts
 from pairloom.steps.decode import Decode
+from pairloom.steps.dedup import duplicate_groups
 from pairloom.steps.hash import ImageHash
 from pairloom.steps.segment import sentences
 from pairloom.steps.text import Clean, DetectLanguage
@@ -90,25 +91,6 @@ def _pairs(plan: Plan, reading: ReadOptions) -> Iterator[_Seen]:
             names = ("key", "sha256", "phash", "text", "original_width", "original_height")
             for key, sha256, phash, text, width, height in zip(*(batch[name] for name in names), strict=True):
                 yield _Seen(key, sha256, phash, text, max(width, height) / min(width, height))
-
-
-def duplicate_groups(marks: Sequence[tuple[str, str, str]]) -> Ints:
-    """A number for each pair, int64 (n,), the same where the SHA-256 of the image's bytes, its perceptual hash or the text are,
-    which `marks` hold in that order (and so on: what is the same as the same is in one group)."""
-    parent = list(range(len(marks)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = row = parent[parent[row]]
-        return row
-
-    first: dict[tuple[str, str], int] = {}
-    for row, (sha256, phash, text) in enumerate(marks):
-        # a picture without any structure has the hash of zeros, which says nothing
-        for mark in (("sha256", sha256), ("phash", phash if phash.strip("0") else sha256), ("text", text)):
-            other = root(first.setdefault(mark, row))
-            parent[max(root(row), other)] = min(root(row), other)
-    return np.array([root(row) for row in range(len(marks))], np.int64)
 
 
 def _buckets(seen: Sequence[_Seen], model: Model) -> dict[str, tuple[str, ...]]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pairloom.alignment.trained import FILE
-from pairloom.compare.cache import digest
 from pairloom.extras import need
 from pairloom.models import embed_bank, load
 from pairloom.pipeline import Progress, plan_of
@@ -22,6 +21,7 @@ from pairloom.step import threads
 from pairloom.steps.align import Align
 from pairloom.train.features import Pairs, embed_pairs, kept_pairs
 from pairloom.train.fit import Epoch, Fitting, fit_attention_head
+from pairloom.writers.arrays import digest
 from pairloom.writers.parts import Parts
 
 __all__ = ["Epoch", "Fitting", "Pairs", "Trained", "fit_attention_head", "train"]

@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pairloom import readers
-from pairloom.compare.cache import flat, load_arrays, ragged, save_arrays
-from pairloom.compare.setting import duplicate_groups
 from pairloom.models import Model
 from pairloom.readers.model import Plan, ReadOptions
 from pairloom.run import read_batches, run_steps
@@ -19,7 +17,9 @@ from pairloom.stats import StepCount
 from pairloom.step import Step
 from pairloom.steps.align import Align, embed_scored
 from pairloom.steps.decode import Decode
+from pairloom.steps.dedup import duplicate_groups
 from pairloom.steps.hash import ImageHash
+from pairloom.writers.arrays import flat, load_arrays, ragged, save_arrays
 
 Vectors = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

@@ -150,9 +150,13 @@ class _Run:
             loss.backward()
             self._optimizer.step()
             losses.append(float(loss.detach()))
-        if not np.isfinite(losses).all():
+        scores, right = self._validated()
+        if not (np.isfinite(losses).all() and np.isfinite(scores).all()):
             raise UsageError(f"the loss is no number any more in epoch {number}; try a lower --rate")
-        reciprocal, recall = self._validated()
+        found = (ranks(scores, right), ranks(scores.T, right.T))
+        # the mean reciprocal rank moves where R@1 would still stand still
+        reciprocal = float(np.mean([(1 / one).mean() for one in found]))
+        recall = float(np.mean([recall_at(one, 1).mean() for one in found]))
         best = reciprocal > max((epoch.reciprocal_rank for epoch in self.epochs), default=-1.0)
         self.epochs.append(Epoch(number, float(np.mean(losses)) if losses else None, reciprocal, recall, best))
         if best:
@@ -224,8 +228,8 @@ class _Run:
         relevance = (fit / p["tau"].exp() + prior[:, :, None]).masked_fill(~there[:, :, None], -math.inf)
         return (relevance.softmax(1) * fit).sum(1)
 
-    def _validated(self) -> tuple[float, float]:
-        """Mean reciprocal rank, which moves where R@1 would still stand still, and R@1, in both directions."""
+    def _validated(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """The scores of the texts to validate on with all of their images, and which of them are right."""
         images, column = np.unique(self._pairs.image_of[self._held], return_inverse=True)
         groups = self._pairs.groups[self._held]
         owner = np.empty(len(images), np.int64)
@@ -237,9 +241,7 @@ class _Run:
             for start in range(0, len(self._held), _BLOCK):
                 texts, there = _padded(self._torch, [self._pairs.texts[row] for row in self._held[start : start + _BLOCK]])
                 blocks.append(self._scores(_mapped(texts, self._values["text"]), there, views, seen).numpy())
-        scores, right = np.concatenate(blocks), groups[:, None] == owner[None, :]
-        found = (ranks(scores, right), ranks(scores.T, right.T))
-        return float(np.mean([(1 / one).mean() for one in found])), float(np.mean([recall_at(one, 1).mean() for one in found]))
+        return np.concatenate(blocks), groups[:, None] == owner[None, :]
 
     def _copied(self) -> dict[str, Any]:
         return {name: value.detach().clone() for name, value in self._values.items()}
