@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from pairloom import Align, Contain, Decode, Encode, Fitting, Recipe, RecipeError, Segment, UsageError, compare, run, score, train
 from pairloom.alignment.attention import Pooling, align_each, bank_statistics
+from pairloom.alignment.export import head_graph
 from pairloom.alignment.trained import AttentionHead, load_head
 from pairloom.train.features import Pairs
 from pairloom.train.fit import Epoch, _mapped, _padded, _Run, _split, fit_attention_head
@@ -120,6 +121,21 @@ def test_numpy_scores_as_torch_does(bank: np.ndarray) -> None:
             assert each == pytest.approx([one.alignment], abs=1e-12)
 
 
+def test_the_onnx_graph_scores_as_numpy_does(bank: np.ndarray) -> None:
+    import onnxruntime
+
+    head, _ = fit_attention_head(constructed(60), bank, Pooling(2.0), QUICK)
+    session = onnxruntime.InferenceSession(head_graph(head), providers=["CPUExecutionProvider"])
+    pairs = constructed(12, views=3, new=True)
+    for text in pairs.texts:
+        for views in ([image[:1] for image in pairs.views], [image for image in pairs.views if len(image) == 3]):
+            expected = head.align_each(head.texts(text), head.images(np.stack(views)), head.images(bank))
+            found, scores, weights = session.run(None, {"segments": text, "views": np.stack(views), "bank": bank})
+            assert found == pytest.approx(expected, abs=1e-4) and (weights * scores).sum(1) == pytest.approx(found, abs=1e-5)
+            one = head.align(head.texts(text), head.images(views[0]), head.images(bank))
+            assert weights[0] == pytest.approx(one.weights, abs=1e-4) and scores[0] == pytest.approx(one.scores, abs=1e-4)
+
+
 def test_without_training_and_null_token_it_is_plain_attention(bank: np.ndarray) -> None:
     pairs, pooling = constructed(10, views=1), Pooling(2.0, 0.1, 0.05)
     start = AttentionHead.untrained(bank, pooling)
@@ -150,6 +166,8 @@ def test_what_makes_no_sense_is_refused(bank: np.ndarray) -> None:
     for wrong in ({"epochs": 0}, {"batch": 1}, {"rate": 0.0}, {"validation": 1.0}, {"structure": -1.0}):
         with pytest.raises(UsageError, match="training needs epochs and patience of at least 1"):
             Fitting(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="there is no loss 'triplet'; give infonce or sigmoid"):
+        Fitting("triplet")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="the loss is no number any more in epoch 1; try a lower --rate"):
         fit_attention_head(constructed(40), bank, Pooling(), dataclasses.replace(QUICK, rate=1e20))
 
@@ -215,7 +233,9 @@ def test_training_again_goes_on_and_restarts_when_told(model: str, images: str, 
     with pytest.raises(UsageError, match="begin anew with --restart"):
         train(folder, trained, by, fitting=dataclasses.replace(QUICK, seed=5))
     assert (trained / "head.safetensors").read_bytes() == before
-    train(folder, trained, by, fitting=QUICK, restart=True)
+    train(folder, trained, by, fitting=QUICK, restart=True, onnx=True)
+    assert (trained / "head.onnx").stat().st_size > 1000
+    (trained / "head.onnx").unlink()
     assert (trained / "head.safetensors").read_bytes() == before
 
 

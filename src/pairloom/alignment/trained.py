@@ -34,6 +34,9 @@ Array = npt.NDArray[np.float32]
 FILE = "head.safetensors"
 """The name of the head in the folder that training writes."""
 
+LEAST = 1e-6
+"""The least deviation over a bank; one below says nothing, and its logarithm must stay finite."""
+
 _FORM = "pairloom attention head 1"
 
 
@@ -89,7 +92,7 @@ class AttentionHead:
             raise ValueError("embeddings must be finite, with at least one segment and one view")
         shape = (-1,) + (1,) * (s.ndim - 2)
         mean, deviation = bank_statistics(texts, bank)
-        spread = np.maximum(deviation, _LEAST)
+        spread = np.maximum(deviation, LEAST)
         prior = self.pooling.gamma * np.log(spread / spread.max()) + texts @ self.segment
         logits = s / self.pooling.tau_view - np.log(s.shape[-1])
         null = (texts @ self.null / self.pooling.tau_view).reshape(shape)
@@ -109,9 +112,6 @@ class AttentionHead:
         said = {"form": _FORM, "model": self.model, "identity": self.identity}
         # one entry, for safetensors writes several in no fixed order
         return save(tensors, {"pairloom": json.dumps(said, sort_keys=True)})
-
-
-_LEAST = 1e-6  # a deviation below says nothing, and its logarithm must stay finite
 
 
 def head_file(name: str) -> Path:

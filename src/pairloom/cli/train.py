@@ -55,6 +55,7 @@ def train(
     text_column: TextColumn = None,
     encoding: Encoding = "utf-8",
     restart: Annotated[bool, typer.Option(help="Begin anew instead of going on from the checkpoint.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write head.onnx as well, to score elsewhere.")] = False,
     json_: Json = False,
 ) -> None:
     """Fit the attention head on the pairs of INPUT, for `align: {head: …}`; needs the extra `torch`."""
@@ -63,7 +64,7 @@ def train(
             input, output, aligned(recipe, model=model, views=views, bank=bank, device=device),
             fitting=Fitting(loss, epochs, batch, rate, structure=structure, validation=validation, patience=patience, seed=seed),
             workers=workers or cores(), sample=sample, reading=reading(image_column, text_column, encoding), restart=restart,
-            hear=view, show=(lambda _: None) if json_ else show_epoch,
+            onnx=onnx, hear=view, show=(lambda _: None) if json_ else show_epoch,
         )  # fmt: skip
     if json_:
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False))

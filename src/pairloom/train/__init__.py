@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pairloom.alignment.export import head_graph
 from pairloom.alignment.trained import FILE
+from pairloom.errors import UsageError
 from pairloom.extras import need
 from pairloom.models import embed_bank, load
 from pairloom.pipeline import Progress, plan_of
@@ -60,14 +62,16 @@ def train(
     sample: int | None = None,
     reading: ReadOptions | None = None,
     restart: bool = False,
+    onnx: bool = False,
     hear: Callable[[Progress], None] | None = None,
     show: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Trained:
     """Fit the attention head on the pairs of `inputs` for the model, views and bank that `align` in the recipe names.
 
     The folder `out` gets `head.safetensors`, `training.json` with what every epoch came to, `checkpoint.safetensors`, and the
-    embeddings in `features/`. Running the same again goes on where it was interrupted and comes to the same bytes. `hear` is told
-    how far the embedding is, `show` of every epoch as it ends. The head runs without torch; training needs it.
+    embeddings in `features/`; with `onnx` also `head.onnx`, for use elsewhere. Running the same again goes on where it was
+    interrupted and comes to the same bytes. `hear` is told how far the embedding is, `show` of every epoch as it ends. The head
+    runs without torch; training needs it.
 
     Raises:
         RecipeError, UsageError: if it can't work as asked, torch is missing, there are fewer than 20 different pairs, or `out`
@@ -75,7 +79,11 @@ def train(
     """
     start, folder = time.perf_counter(), Path(out)
     reading, fitting = reading or ReadOptions(), fitting or Fitting()
-    need("torch", "torch", "training a head")  # before the long part
+    need("torch", "torch", "training a head")  # both before the long part
+    if onnx:
+        need("onnx", "torch", "exporting a head to ONNX")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; give the name of a folder")
     *before, scorer = scoring(recipe if isinstance(recipe, Recipe) else Recipe.load(recipe))
     assert isinstance(scorer, Align)
     align = dataclasses.replace(scorer, head=None, pooling="attention")
@@ -98,6 +106,8 @@ def train(
     trained = Trained(str(out), model.name, *counts, tuple(epochs), round(time.perf_counter() - start, 1))
     with Parts(folder) as parts:
         parts.open(FILE).write(dataclasses.replace(head, model=model.name, identity=model.identity).to_bytes())
+        if onnx:
+            parts.open("head.onnx").write(head_graph(head))
         said = trained.to_json() | {"fitting": asdict(fitting), "identity": model.identity, "views": align.views}
         parts.open("training.json").write((json.dumps(said, ensure_ascii=False, indent=1) + "\n").encode())
         parts.publish()

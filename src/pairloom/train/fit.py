@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ Ints = npt.NDArray[np.int64]
 FEWEST = 20
 """Different pairs, below which there is nothing to validate on."""
 
-_MOST = 1000  # texts to validate on
+_MOST = 1000  # groups to validate on: more cost time and say little
 _BLOCK = 32  # texts scored at a time there
 _ROWS = 256  # vectors whose cosines are kept as they are, a batch
 
@@ -56,6 +56,8 @@ class Fitting:
 
     def __post_init__(self) -> None:
         whole = min(self.epochs, self.patience) >= 1 and self.batch >= 2 and self.seed >= 0
+        if self.loss not in get_args(Loss):
+            raise UsageError(f"there is no loss {self.loss!r}; give {' or '.join(get_args(Loss))}")
         if not (whole and self.rate > 0 and min(self.decay, self.structure) >= 0 and 0 < self.validation < 1):
             raise UsageError(
                 "training needs epochs and patience of at least 1, a batch of at least 2, a rate above 0, structure and decay of "
@@ -267,8 +269,8 @@ def _split(groups: Ints, fitting: Fitting) -> tuple[Ints, Ints]:
     different = np.random.default_rng(fitting.seed).permutation(np.unique(groups))
     if len(different) < FEWEST:
         raise UsageError(f"only {len(different)} different pairs can be trained on; it takes at least {FEWEST}")
-    held = np.isin(groups, different[: max(2, round(len(different) * fitting.validation))])
-    return np.flatnonzero(~held), np.flatnonzero(held)[:_MOST]
+    held = np.isin(groups, different[: max(2, min(_MOST, round(len(different) * fitting.validation)))])
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def _batches(rows: Ints, fitting: Fitting, number: int) -> Iterator[Ints]:
