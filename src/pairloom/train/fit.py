@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from pairloom.alignment.attention import Pooling
 from pairloom.alignment.metrics import ranks, recall_at
@@ -41,8 +41,12 @@ _ROWS = 256  # vectors whose cosines are kept as they are, a batch
 
 @dataclass(frozen=True)
 class Fitting:
-    """How a head is fitted: `structure` is the weight of the penalty, `decay` pulls the maps to none at all, training stops when
-    `patience` epochs brought nothing on the share `validation` of the groups of duplicates."""
+    """How a head is fitted by AdamW: `structure` is the weight of the penalty, `decay` pulls the maps to none at all, training
+    stops when `patience` epochs brought nothing on the share `validation` of the groups of duplicates.
+
+    Raises:
+        UsageError: if a value makes no sense.
+    """
 
     loss: Loss = "infonce"
     epochs: int = 40
@@ -85,10 +89,11 @@ def fit_attention_head(
     checkpoint: Path | None = None,
     show: Callable[[Epoch], None] = lambda epoch: None,
 ) -> tuple[AttentionHead, list[Epoch]]:
-    """Fit a head on `pairs` with a bank (b, d), beginning at training-free attention; gives the best one and all epochs.
+    """Fit a head on `pairs` with a bank (b, d), beginning at `AttentionHead.untrained`; gives the best one and all epochs.
 
-    The epoch before any training is a candidate, too: a head that would be worse on validation is never given. `checkpoint` is
-    written after every epoch; if it is there, training goes on from it to the same weights. One seed gives one head.
+    The epoch before any training is a candidate, too: a head that would be worse than it on validation is never given.
+    `checkpoint` is written after every epoch; if it is there, training goes on from it to the same weights. One seed gives one
+    head.
 
     Raises:
         UsageError: if torch is missing, there are too few different pairs, the checkpoint is no such file, or the loss diverges.
@@ -176,7 +181,6 @@ class _Run:
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint."""
-        safe_open = need("safetensors", "torch", "training a head").safe_open
         try:
             with safe_open(str(path), "pt") as file:
                 said = json.loads(file.metadata()["pairloom"])
