@@ -15,9 +15,9 @@ from model_files import WORDS, onnx_model
 
 from pairloom import Align, Recipe, UsageError, compare
 from pairloom.alignment.head import fit_head, fit_ridge
-from pairloom.compare.cache import digest
 from pairloom.compare.setting import Setting
 from pairloom.models import Model, embed_bank, load
+from pairloom.writers.arrays import digest
 
 NAIVE = "steps: [decode, {stretch: {size: 64}}, {truncate: {by: characters, max_characters: 5}}, encode]"
 LETTERBOX = "steps: [decode, clean, segment, truncate, {letterbox: {size: 64}}, encode]"

@@ -38,6 +38,7 @@ from pairloom.steps.segment import Segment
 from pairloom.steps.text import Clean, DetectLanguage, Tokenize
 from pairloom.steps.tiles import Tiles
 from pairloom.steps.truncate import Truncate
+from pairloom.train import Fitting, Trained, train
 from pairloom.verify import verify
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Duplicates",
     "Encode",
     "Filter",
+    "Fitting",
     "Geometry",
     "ImageHash",
     "ImageStep",
@@ -83,6 +85,7 @@ __all__ = [
     "Tiles",
     "TokenRatio",
     "Tokenize",
+    "Trained",
     "Truncate",
     "UsageError",
     "compare",
@@ -93,5 +96,6 @@ __all__ = [
     "run",
     "score",
     "step",
+    "train",
     "verify",
 ]

@@ -28,6 +28,7 @@ def main() -> None:
         score,
         select,
         steps,
+        train,
         verify,
     )
 

@@ -59,6 +59,9 @@ ViewsName = Annotated[
     typer.Option(help="What is looked at: whole, long (squares along long ones), tiles.", show_default="that of the recipe"),
 ]
 Bank = Annotated[str | None, typer.Option(help="Folder of images of your own as the bank.", show_default="that of the recipe")]
+HeadName = Annotated[
+    str | None, typer.Option("--head", help="A head that `pairloom train` wrote.", show_default="that of the recipe")
+]
 Device = Annotated[
     str | None,
     typer.Option(help="Where the model computes: auto, cpu, cuda, cuda:N or mps.", show_default="that of the recipe, or auto"),

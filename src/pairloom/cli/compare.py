@@ -11,7 +11,7 @@ import typer
 from pairloom.cli.app import Device, Encoding, ImageColumn, Input, Json, Sample, TextColumn, Workers, app, cores, reading
 from pairloom.cli.show import say, show_comparison
 from pairloom.compare import compare as compare_policies
-from pairloom.compare.judge import Regime
+from pairloom.compare.scorers import Heads, Regime
 
 
 @app.command()
@@ -23,6 +23,7 @@ def compare(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("comparison"),
     model: Annotated[str, typer.Option("--model", "-m", help="A model as `pairloom models` lists them.")] = "mini",
     regime: Annotated[Regime, typer.Option(help="fixed: the model as it is; refit: a head for each policy.")] = "fixed",
+    head: Annotated[Heads, typer.Option(help="What refit fits: a closed form, or the attention head of `train`.")] = "closed",
     sample: Sample = None,
     seed: Annotated[int, typer.Option(help="Draws rivals and splits.")] = 0,
     controls: Annotated[bool, typer.Option(help="Measure chance, shuffled pairs, blank images and shuffled tiles, too.")] = False,
@@ -36,7 +37,7 @@ def compare(
     """Compare whole preprocessing policies on the pairs of INPUT: which one helps text and image find each other."""
     found = compare_policies(
         input, policy, out,
-        model=model, regime=regime, sample=sample, seed=seed, controls=controls, device=device or "auto",
+        model=model, regime=regime, head=head, sample=sample, seed=seed, controls=controls, device=device or "auto",
         workers=workers or cores(), reading=reading(image_column, text_column, encoding), say=(lambda _: None) if json_ else say,
     )  # fmt: skip
     if json_:

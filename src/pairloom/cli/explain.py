@@ -11,6 +11,7 @@ from pairloom.cli.app import (
     Bank,
     Device,
     Encoding,
+    HeadName,
     ImageColumn,
     Input,
     ModelName,
@@ -37,6 +38,7 @@ def explain(
     pooling: Pooling = None,
     views: ViewsName = None,
     bank: Bank = None,
+    head: HeadName = None,
     device: Device = None,
     shard_size: ShardSize = 10_000,
     image_column: ImageColumn = None,
@@ -44,7 +46,7 @@ def explain(
     encoding: Encoding = "utf-8",
 ) -> None:
     """Show which segments of one pair's text carried the match with its image, and which view."""
-    chosen = aligned(recipe, model=model, pooling=pooling, views=views, bank=bank, device=device)
+    chosen = aligned(recipe, model=model, pooling=pooling, views=views, bank=bank, head=head, device=device)
     found = explain_pair(input, key, chosen, reading(image_column, text_column, encoding), shard_size)
     show_explanation(found)
     if out:

@@ -12,6 +12,7 @@ from pairloom.cli.app import (
     Bank,
     Device,
     Encoding,
+    HeadName,
     ImageColumn,
     Input,
     Json,
@@ -42,6 +43,7 @@ def score(
     pooling: Pooling = None,
     views: ViewsName = None,
     bank: Bank = None,
+    head: HeadName = None,
     device: Device = None,
     workers: Workers = None,
     shard_size: ShardSize = 10_000,
@@ -55,7 +57,7 @@ def score(
     """Score how well image and text of each pair of INPUT fit, one row a pair; nothing is prepared."""
     with ProgressView(quiet=json_) as view:
         summary = write_scores(
-            input, output, aligned(recipe, model=model, pooling=pooling, views=views, bank=bank, device=device),
+            input, output, aligned(recipe, model=model, pooling=pooling, views=views, bank=bank, head=head, device=device),
             workers=workers or cores(), shard_size=shard_size, limit=limit, sample=sample,
             reading=reading(image_column, text_column, encoding), show=view,
         )  # fmt: skip

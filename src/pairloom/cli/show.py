@@ -16,6 +16,7 @@ from pairloom.estimate import Estimate
 from pairloom.explain import Explanation
 from pairloom.pipeline import Progress as RunProgress
 from pairloom.stats import Summary
+from pairloom.train import Epoch, Trained
 
 _errors = Console(stderr=True, highlight=False)
 _results = Console(highlight=False)
@@ -127,12 +128,32 @@ def show_comparison(found: Comparison) -> None:
         style = None if name in found.policies else "dim"
         table.add_row(escape(name), *values, *(f"{each.value * 100:.1f}" for each in rest), style=style)
     _results.print(table)
+    head = f" with a {found.head} head" if found.head else ""
     left = ", ".join(f"{name} {count}" for name, count in found.left_out.items() if count)
+    rejected = f"; not compared because rejected: {left}" if left else ""
     _results.print(
-        f"{found.gallery:,} pairs in {found.groups:,} groups, regime {found.regime}, model {escape(found.model)}; "
-        f"p corrected for {found.comparisons} comparisons{f'; not compared because rejected: {left}' if left else ''}",
+        f"{found.gallery:,} pairs in {found.groups:,} groups, regime {found.regime}{head}, "
+        f"model {escape(found.model)}; p corrected for {found.comparisons} comparisons{rejected}",
         soft_wrap=True,
     )
+
+
+def show_epoch(epoch: Epoch) -> None:
+    """What an epoch of training came to."""
+    loss = "untrained  " if epoch.loss is None else f"loss {epoch.loss:6.3f}"
+    found = f"validation: reciprocal rank {epoch.reciprocal_rank:.3f}, R@1 {epoch.recall * 100:.1f} %"
+    say(f"epoch {epoch.number:3}  {loss}  {found}{'  best' if epoch.best else ''}")
+
+
+def show_trained(found: Trained) -> None:
+    """What training came to."""
+    first, best = found.epochs[0], found.best
+    say(f"{_counted(found.images, 'image')}, {_counted(found.texts, 'text')} in {_counted(found.groups, 'group')} of duplicates")
+    if not best.number:
+        say("nothing learnt was better on validation than untrained attention: the head is where it began")
+    else:
+        was, now = first.reciprocal_rank, best.reciprocal_rank
+        say(f"epoch {best.number} is the best: reciprocal rank on validation {now:.3f}, untrained {was:.3f}")
 
 
 def show_explanation(found: Explanation) -> None:

@@ -9,19 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from pairloom.batch import Pixels
-from pairloom.compare.cache import digest, kept_features, kept_setting
+from pairloom.compare.cache import kept_features, kept_setting
 from pairloom.compare.features import Features, Known, Policy, Widest, compute
-from pairloom.compare.judge import Regime, judge, per_query
+from pairloom.compare.judge import judge, per_query
 from pairloom.compare.result import Comparison, Measured
+from pairloom.compare.scorers import Heads, Regime, Trial
 from pairloom.compare.setting import Setting, survey
 from pairloom.compare.write import write_comparison
 from pairloom.errors import UsageError
+from pairloom.extras import need
 from pairloom.models import bank_digest, embed_bank, load
 from pairloom.pipeline import plan_of
 from pairloom.readers.model import ReadOptions
 from pairloom.recipe import Recipe
 from pairloom.step import threads
 from pairloom.steps.decode import Decode
+from pairloom.writers.arrays import digest
 
 __all__ = ["Comparison", "Measured", "compare"]
 
@@ -33,6 +36,7 @@ def compare(
     *,
     model: str = "mini",
     regime: Regime = "fixed",
+    head: Heads = "closed",
     sample: int | None = None,
     seed: int = 0,
     controls: bool = False,
@@ -43,15 +47,21 @@ def compare(
 ) -> Comparison:
     """Compare policies, recipes by name or file, and write `comparison.json`, `.html` and `queries.parquet` below `out`.
 
-    In the regime `fixed` the model is as it is and the preprocessing varies; `refit` fits a closed-form head on half of the
-    pairs for each policy and measures on the other half, since `fixed` favours what the model was trained with. What was
-    embedded is kept below `out`, so a second comparison of the same is quick.
+    In the regime `fixed` the model is as it is and the preprocessing varies; `refit` fits a head on half of the pairs for each
+    policy and measures on the other half, since `fixed` favours what the model was trained with: a ridge regression in `closed`
+    form, or the `trained` attention head, which needs torch, with three seeds. What was embedded is kept below `out`, so a second
+    comparison of the same is quick.
 
     Raises:
         RecipeError, UsageError: if it can't work as asked, if too few pairs are kept by all policies, or a policy keeps none.
     """
-    chosen = _policies(policies)
+    chosen, trial = _policies(policies), Trial(regime, head, seed)
     reading, folder, encoder = reading or ReadOptions(), Path(out), load(model, device)
+    if head == "trained":
+        need("torch", "torch", "training a head")  # before the long part
+    for policy in chosen:
+        if policy.align:
+            policy.align.trained(encoder)  # may be one of another model
     plan = plan_of(inputs, reading, 10_000, None, sample)
     said = [plan.to_json(), dataclasses.asdict(reading), encoder.fingerprint, bank_digest()]
     lines = [(policy.recipe.to_literal()["steps"], policy.recipe.versions()) for policy in chosen]
@@ -71,7 +81,7 @@ def compare(
         bank = embed_bank(encoder)
     say("scores")
     shared, left_out = _shared(setting, found)
-    judged = judge(found, changed, chosen, shared, bank, encoder.pooling, regime, seed)
+    judged = judge(found, changed, chosen, shared, bank, encoder, trial)
     comparison = dataclasses.replace(judged.comparison, model=model, left_out=left_out)
     write_comparison(folder, comparison, per_query(judged.hits, judged.setting))
     return comparison

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from pairloom.alignment.attention import Pooling
-from pairloom.alignment.head import Head, fit_head
 from pairloom.alignment.metrics import Difference, holm, paired
 from pairloom.compare.features import Features, Policy
-from pairloom.compare.measure import Hits, estimates, hits, pooled_texts, score_matrix
+from pairloom.compare.measure import Hits, estimates, hits, mean_hits, score_matrix
 from pairloom.compare.result import METRICS, Comparison, Measured
+from pairloom.compare.scorers import Regime, Trial
 from pairloom.compare.setting import Setting
 from pairloom.errors import UsageError
+from pairloom.models import Model
 
-Regime = Literal["fixed", "refit"]
 Ints = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
 
@@ -39,16 +37,16 @@ def judge(
     policies: Sequence[Policy],
     setting: Setting,
     bank: Vectors,
-    pooling: Pooling,
-    regime: Regime,
-    seed: int,
+    model: Model,
+    trial: Trial,
 ) -> Judged:
     """Measure policies (`found`) and controls of the first one (`changed`) on the pairs of a setting.
 
     Raises:
         UsageError: if there are too few different pairs, or all texts are the same.
     """
-    train, test = _split(setting, regime, seed)
+    seed = trial.seed
+    train, test = _split(setting, trial.regime, seed)
     if len(setting.keys) > 1 and (setting.texts == setting.texts[0]).all():
         raise UsageError("all texts are the same, so no text can find its image")
     measured, rivals = setting.only(test), setting.only(test).rivals(seed)
@@ -58,12 +56,12 @@ def judge(
     for name, features in everyone.items():
         policy = next((one for one in policies if one.name == name), policies[0])
         rows = _rows(features, setting)
-        head = _head(features, rows[train], setting.groups[train], bank, pooling, seed) if regime == "refit" else None
-        scores = score_matrix(features, rows[test], bank, pooling, policy.kind, head)
-        hits_of[name] = hits(scores, measured, rivals)
+        scorers = trial.scorers(policy, features, rows[train], setting.groups[train], bank, model)
+        scores = [score_matrix(features, rows[test], bank, scorer) for scorer in scorers]
+        hits_of[name] = mean_hits([hits(each, measured, rivals) for each in scores])
         results[name] = estimates(hits_of[name], features, rows[test], measured, seed)
         if changed and name == policies[0].name:
-            _shuffled(scores, measured, rivals, features, rows[test], seed, results)
+            _shuffled(scores[0], measured, rivals, features, rows[test], seed, results)
     names = [policy.name for policy in policies]
     against = _differences(hits_of, names, measured, seed)
     comparison = Comparison(
@@ -71,13 +69,14 @@ def judge(
         against,
         len(test),
         len(np.unique(measured.groups)),
-        regime,
+        trial.regime,
         "",
-        (seed,),
+        trial.seeds,
         (len(names) - 1) * len(METRICS),
         {},
         {name: one for name, one in results.items() if name not in names},
         {name: dict(sorted(Counter(values).items())) for name, values in measured.buckets.items()},
+        trial.head if trial.regime == "refit" else None,
     )
     return Judged(comparison, measured, {name: hits_of[name] for name in names})
 
@@ -92,8 +91,8 @@ def per_query(hits_of: Mapping[str, Hits], setting: Setting) -> dict[str, list[o
         columns["group"] += setting.groups.tolist()
         columns["t2i_rank"] += found.text_to_image.tolist()
         columns["i2t_rank"] += found.image_to_text.tolist()
-        columns["match10"] += (found.metrics["match10"] > 0).tolist()
-        columns["match10_hard"] += (found.metrics["match10_hard"] > 0).tolist()
+        columns["match10"] += (found.metrics["match10"] > 0.5).tolist()
+        columns["match10_hard"] += (found.metrics["match10_hard"] > 0.5).tolist()
     return columns
 
 
@@ -109,11 +108,6 @@ def _split(setting: Setting, regime: Regime, seed: int) -> tuple[Ints, Ints]:
 def _rows(features: Features, setting: Setting) -> Ints:
     places = {key: row for row, key in enumerate(features.keys)}
     return np.array([places[key] for key in setting.keys], np.int64)
-
-
-def _head(features: Features, rows: Ints, groups: Ints, bank: Vectors, pooling: Pooling, seed: int) -> Head:
-    images = np.stack([features.images[row][0] for row in rows]).astype(np.float64)
-    return fit_head(pooled_texts(features, rows, bank, pooling.gamma), images, groups, seed)[0]
 
 
 def _shuffled(

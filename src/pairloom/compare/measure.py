@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from pairloom.alignment.attention import Kind, Pooling, align_each, bank_statistics
-from pairloom.alignment.head import Head
 from pairloom.alignment.metrics import Estimate, auc, bootstrap, matches, ranks, recall_at
 from pairloom.compare.features import Features
 from pairloom.compare.result import METRICS, Measured
+from pairloom.compare.scorers import Scorer
 from pairloom.compare.setting import Setting
 
 Floats = npt.NDArray[np.float64]
@@ -29,24 +29,18 @@ class Hits:
     auc: float
 
 
-def score_matrix(
-    features: Features, rows: Ints, bank: npt.NDArray[np.float32], pooling: Pooling, kind: Kind, head: Head | None
-) -> Floats:
+def score_matrix(features: Features, rows: Ints, bank: npt.NDArray[np.float32], scorer: Scorer) -> Floats:
     """How well the text of each of the rows fits the image of each, float (n, n)."""
-    views = [features.images[row].astype(np.float64) for row in rows]
+    views, known = [scorer.images(features.images[row]) for row in rows], scorer.images(bank)
     most = max(map(len, views))
     lengths = np.array([len(each) for each in views])
     scores = np.empty((len(rows), len(rows)))
     for number, row in enumerate(rows):
-        texts = features.texts[row].astype(np.float64)
-        texts = head(texts) if head else texts
-        statistics = bank_statistics(texts, bank)
+        texts = scorer.texts(features.texts[row])
         for length in range(1, most + 1):
             places = np.flatnonzero(lengths == length)
             if places.size:
-                stacked = np.stack([views[place] for place in places])
-                cosines = np.einsum("sd,nvd->snv", texts, stacked)
-                scores[number, places] = align_each(cosines, *statistics, pooling, kind)
+                scores[number, places] = scorer.align_each(texts, np.stack([views[place] for place in places]), known)
     return scores
 
 
@@ -58,6 +52,16 @@ def hits(scores: Floats, setting: Setting, rivals: tuple[Ints, Ints]) -> Hits:
     for k in (1, 5, 10):
         found[f"t2i_r{k}"], found[f"i2t_r{k}"] = recall_at(t2i, k), recall_at(i2t, k)
     return Hits({name: found[name] for name in METRICS}, t2i, i2t, auc(np.diagonal(scores), scores[~right]))
+
+
+def mean_hits(each: Sequence[Hits]) -> Hits:
+    """Hits of the same queries by several seeds as one: of each query the share of seeds that hit, and the median ranks."""
+    metrics = {name: np.asarray(np.mean([one.metrics[name] for one in each], axis=0)) for name in METRICS}
+    t2i, i2t = (
+        np.median(found, axis=0).astype(np.int64)
+        for found in zip(*((one.text_to_image, one.image_to_text) for one in each), strict=True)
+    )
+    return Hits(metrics, t2i, i2t, float(np.mean([one.auc for one in each])))
 
 
 def estimates(found: Hits, features: Features, rows: Ints, setting: Setting, seed: int) -> Measured:
@@ -81,15 +85,3 @@ def estimates(found: Hits, features: Features, rows: Ints, setting: Setting, see
         round(len(features.keys) / max(features.seconds, 1e-9), 1),
         breakdown,
     )
-
-
-def pooled_texts(features: Features, rows: Ints, bank: npt.NDArray[np.float32], gamma: float) -> Floats:
-    """One vector a text for fitting heads, float (n, d): its pieces weighted by how informative they are, no image in view."""
-    made = []
-    for row in rows:
-        texts = features.texts[row].astype(np.float64)
-        _, deviation = bank_statistics(texts, bank)
-        weights = (deviation / max(deviation.max(), 1e-12)) ** gamma
-        vector = weights @ texts
-        made.append(vector / np.linalg.norm(vector))
-    return np.stack(made)

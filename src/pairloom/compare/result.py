@@ -37,7 +37,7 @@ class Measured:
 class Comparison:
     """All policies on the same pairs; differences are to the first one, their probabilities corrected for `comparisons`.
 
-    `left_out` says how many pairs each policy rejected that are therefore not compared.
+    `left_out` says how many pairs each policy rejected that are therefore not compared, `head` what `refit` fitted.
     """
 
     policies: dict[str, Measured]
@@ -51,6 +51,7 @@ class Comparison:
     left_out: dict[str, int]
     controls: dict[str, Measured]
     buckets: dict[str, dict[str, int]]
+    head: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The stable contract of `comparison.json`."""
@@ -73,6 +74,7 @@ class Comparison:
                 "buckets": self.buckets,
             },
             "regime": self.regime,
+            "head": self.head,
             "model": self.model,
             "seeds": list(self.seeds),
             "comparisons": self.comparisons,

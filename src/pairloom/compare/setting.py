@@ -16,6 +16,7 @@ from pairloom.models import embed_bank
 from pairloom.readers.model import Plan, ReadOptions
 from pairloom.run import read_batches
 from pairloom.steps.decode import Decode
+from pairloom.steps.dedup import duplicate_groups
 from pairloom.steps.hash import ImageHash
 from pairloom.steps.segment import sentences
 from pairloom.steps.text import Clean, DetectLanguage
@@ -77,7 +78,8 @@ def survey(plan: Plan, reading: ReadOptions, known: Known) -> Setting:
     seen = list(_pairs(plan, reading))
     vectors = known.texts([one.text for one in seen])
     texts = np.stack(vectors) if vectors else np.zeros((0, known.model.dimension), np.float32)
-    return Setting(tuple(one.key for one in seen), _groups(seen), texts, _buckets(seen, known))
+    groups = duplicate_groups([(one.sha256, one.phash, one.text) for one in seen])
+    return Setting(tuple(one.key for one in seen), groups, texts, _buckets(seen, known))
 
 
 def _pairs(plan: Plan, reading: ReadOptions) -> Iterator[_Seen]:
@@ -89,24 +91,6 @@ def _pairs(plan: Plan, reading: ReadOptions) -> Iterator[_Seen]:
             names = ("key", "sha256", "phash", "text", "original_width", "original_height")
             for key, sha256, phash, text, width, height in zip(*(batch[name] for name in names), strict=True):
                 yield _Seen(key, sha256, phash, text, max(width, height) / min(width, height))
-
-
-def _groups(seen: Sequence[_Seen]) -> Ints:
-    """A number for each pair, the same where the image's bytes, its perceptual hash or the text are (and so on)."""
-    parent = list(range(len(seen)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = row = parent[parent[row]]
-        return row
-
-    first: dict[tuple[str, str], int] = {}
-    for row, one in enumerate(seen):
-        # a picture without any structure has the hash of zeros, which says nothing
-        for mark in (("sha256", one.sha256), ("phash", one.phash if one.phash.strip("0") else one.sha256), ("text", one.text)):
-            other = root(first.setdefault(mark, row))
-            parent[max(root(row), other)] = min(root(row), other)
-    return np.array([root(row) for row in range(len(seen))], np.int64)
 
 
 def _buckets(seen: Sequence[_Seen], known: Known) -> dict[str, tuple[str, ...]]:

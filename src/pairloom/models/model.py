@@ -101,9 +101,17 @@ class Model:
 
         The same on every machine for the same files.
         """
-        said = (*(_digest(path) for path in self.weights), self.transform.rules(), self.reader.rules())
-        whole = "\n".join((*said, self.device.partition(":")[0], self.precision))
+        whole = "\n".join((self._files, self.device.partition(":")[0], self.precision))
         return hashlib.sha256(whole.encode()).hexdigest()
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of weights, transform and text rules: the same model on whatever device, to which a trained head belongs."""
+        return hashlib.sha256(self._files.encode()).hexdigest()
+
+    @cached_property
+    def _files(self) -> str:
+        return "\n".join((*(_digest(path) for path in self.weights), self.transform.rules(), self.reader.rules()))
 
     def _shape(self, image: Pixels) -> tuple[int, int]:
         """What images must share to go through the tower together. NaFlex pads its patches to one length."""

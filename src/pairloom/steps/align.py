@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pairloom.alignment.attention import Alignment, Kind, Pooling, align, bank_statistics
+from pairloom.alignment.attention import Alignment, Kind, align, bank_statistics
+from pairloom.alignment.trained import AttentionHead, head_digest, load_head
 from pairloom.batch import Batch, Pixels
 from pairloom.errors import Reject, UsageError
 from pairloom.geometry import Box, Geometry
@@ -42,6 +43,11 @@ class _Caption:
     def texts(self) -> list[str]:
         return [self.whole, *(text for text in self.segments if text)] if self.whole else []
 
+    @property
+    def scored(self) -> list[str]:
+        """The segments, or the whole where there are none."""
+        return self.texts[1:] or self.texts
+
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
@@ -63,7 +69,8 @@ class Align(Step):
 
     `views` are the whole image; with `long`, overlapping squares along an image of 2:1 or longer; with `tiles`, a grid over
     each image that is larger than what the model sees at a time. `model` is a name that `pairloom models` lists, `bank` a
-    folder of images of your own by which to tell what is informative. Of a caption the first 512 segments are scored.
+    folder of images of your own by which to tell what is informative, `head` what `pairloom train` wrote for that model, which
+    takes the place of training-free attention. Of a caption the first 512 segments are scored.
     """
 
     model: str = "mini"
@@ -71,6 +78,7 @@ class Align(Step):
     views: Views = "long"
     bank: str | None = None
     device: str = "auto"
+    head: str | None = None
 
     reads: ClassVar[tuple[str, ...]] = ("texts", "segments", "geometry")
     reads_pixels: ClassVar[bool] = True
@@ -87,10 +95,20 @@ class Align(Step):
             self.depends_on()
         except UsageError as fault:
             return [str(fault)]
+        if self.head and self.pooling != "attention":
+            return [f"a trained head pools by attention; `pooling: {self.pooling}` and `head` don't go together"]
         return []
 
     def depends_on(self) -> dict[str, str]:
-        return {"model": load(self.model, self.device).fingerprint, "bank": bank_digest(self.bank)}
+        model = load(self.model, self.device)
+        said = {"model": model.fingerprint, "bank": bank_digest(self.bank)}
+        if self.head and self.trained(model):
+            said["head"] = head_digest(self.head)
+        return said
+
+    def trained(self, model: Model) -> AttentionHead | None:
+        """The trained head, if there is one. Raises `UsageError` if it can't be read or isn't one for `model`."""
+        return load_head(self.head, model.identity, model.name) if self.head else None
 
     def needs(self, width: int, height: int) -> tuple[int, int] | None:
         transform = load(self.model, self.device).transform
@@ -111,15 +129,30 @@ class Align(Step):
     def __call__(self, batch: Batch) -> Batch:
         assert batch.pixels is not None
         model = load(self.model, self.device)
-        bank = embed_bank(model, self.bank)
-        boxes = [self.boxes(*size) for size in zip(batch["width"], batch["height"], strict=True)]
-        views = _views(batch, boxes, model)
-        captions = [_captions(model, *row) for row in zip(batch["texts"], batch["segments"], strict=True)]
-        texts = list(dict.fromkeys(text for row in captions for caption in row for text in caption.texts))
-        known = dict(zip(texts, embed_in_parts(model.embed_texts, texts, _TEXTS), strict=True))
-        scorer = _Scorer(model.name, model.pooling, self.pooling, bank, known)
+        boxes, views, captions, known = _embedded(self, batch, model)
+        head, bank = self.trained(model), embed_bank(model, self.bank)
+        scorer = _Scorer(model, self.pooling, head.images(bank) if head else bank, known, head)
         found, rejects = lift(lambda row: scorer.pair(row[0], row[1]), list(zip(views, captions, strict=True)))
         return _written(batch, boxes, found).with_rejects(rejects)
+
+
+def embed_scored(align: Align, batch: Batch, model: Model) -> tuple[list[Vectors], list[list[Vectors]]]:
+    """What `align` would score, embedded: the views of each pair's image, float32 (v, d), and the segments of each of its
+    captions, float32 (s, d), of which there are none where nothing reaches the model."""
+    _, views, captions, known = _embedded(align, batch, model)
+    none = np.zeros((0, model.dimension), np.float32)
+    return views, [[np.stack([known[text] for text in one.scored]) if one.whole else none for one in row] for row in captions]
+
+
+def _embedded(
+    align: Align, batch: Batch, model: Model
+) -> tuple[list[list[Box]], list[Vectors], list[list[_Caption]], dict[str, Vectors]]:
+    """Boxes and embeddings of views, captions, and the embeddings of their texts."""
+    boxes = [align.boxes(*size) for size in zip(batch["width"], batch["height"], strict=True)]
+    views = _views(batch, boxes, model)
+    captions = [_captions(model, *row) for row in zip(batch["texts"], batch["segments"], strict=True)]
+    texts = list(dict.fromkeys(text for row in captions for caption in row for text in caption.texts))
+    return boxes, views, captions, dict(zip(texts, embed_in_parts(model.embed_texts, texts, _TEXTS), strict=True))
 
 
 def _views(batch: Batch, boxes: list[list[Box]], model: Model) -> list[Vectors]:
@@ -133,19 +166,19 @@ def _views(batch: Batch, boxes: list[list[Box]], model: Model) -> list[Vectors]:
 
 @dataclass(frozen=True, slots=True)
 class _Scorer:
-    """Scores pairs of which all embeddings are known."""
+    """Scores pairs of which all embeddings are known; those of the bank are mapped already where there is a head."""
 
-    model: str
-    constants: Pooling
+    model: Model
     kind: Kind
-    bank: Vectors
+    bank: npt.NDArray[Any]
     known: Mapping[str, Vectors]
+    head: AttentionHead | None
 
     def pair(self, views: Vectors, captions: Sequence[_Caption]) -> _Pair:
         """Raises `Reject`: empty_text, not_finite."""
         scored = [self._caption(views, caption) for caption in captions]
         if not any(scored):
-            raise Reject("empty_text", f"nothing that {self.model} reads")
+            raise Reject("empty_text", f"nothing that {self.model.name} reads")
         best = max(range(len(scored)), key=lambda number: (_rounded(scored[number]), -number))
         similarity = float(views[0].astype(np.float64) @ self.known[captions[best].whole])
         return _Pair(scored, [self._cells(*each) for each in zip(captions, scored, strict=True)], best, similarity)
@@ -153,12 +186,14 @@ class _Scorer:
     def _caption(self, views: Vectors, caption: _Caption) -> Alignment | None:
         if not caption.whole:
             return None
-        texts = [caption.whole] if self.kind == "whole" else caption.texts[1:] or [caption.whole]
+        texts = [caption.whole] if self.kind == "whole" else caption.scored
         vectors = np.stack([self.known[text] for text in texts]).astype(np.float64)
         try:
-            return align(vectors @ views.T, *bank_statistics(vectors, self.bank), self.constants, self.kind)
+            if self.head:
+                return self.head.align(self.head.texts(vectors), self.head.images(views), self.bank)
+            return align(vectors @ views.T, *bank_statistics(vectors, self.bank), self.model.pooling, self.kind)
         except ValueError:
-            raise Reject("not_finite", f"{self.model} gave an embedding that is no number") from None
+            raise Reject("not_finite", f"{self.model.name} gave an embedding that is no number") from None
 
     def _cells(self, caption: _Caption, found: Alignment | None) -> list[tuple[float | None, float]]:
         """Score and weight of every segment; those that were not scored have neither."""

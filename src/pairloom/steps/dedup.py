@@ -67,6 +67,25 @@ class Duplicates(Selection):
         return dropped
 
 
+def duplicate_groups(marks: Sequence[tuple[str, str, str]]) -> npt.NDArray[np.int64]:
+    """A number for each pair, int64 (n,), the same where the SHA-256 of the image's bytes, its perceptual hash or the text are,
+    which `marks` hold in that order (and so on: what is the same as the same is in one group)."""
+    parent = list(range(len(marks)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = row = parent[parent[row]]
+        return row
+
+    first: dict[tuple[str, str], int] = {}
+    for row, (sha256, phash, text) in enumerate(marks):
+        # a picture without any structure has the hash of zeros, which says nothing
+        for mark in (("sha256", sha256), ("phash", phash if phash.strip("0") else sha256), ("text", text)):
+            other = root(first.setdefault(mark, row))
+            parent[max(root(row), other)] = min(root(row), other)
+    return np.array([root(row) for row in range(len(marks))], np.int64)
+
+
 def _groups(ledger: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.int64]:
     """A number for each row, the same for rows that are the same in all the columns; a few bytes a row."""
     numbers = np.zeros(ledger.num_rows, np.int64)

@@ -1,0 +1,83 @@
+"""The trained attention head as an ONNX graph, for whoever scores elsewhere than in Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pairloom.alignment.trained import LEAST, AttentionHead
+from pairloom.extras import need
+
+
+def head_graph(head: AttentionHead) -> bytes:
+    """The head as an ONNX file of opset 18: one text against n images, the arithmetic of `AttentionHead.align_each` in float32.
+
+    Inputs, L2-normalised embeddings as the model gives them: `segments` (s, d), `views` (n, v, d), `bank` (b, d). Outputs:
+    `alignment` (n,), and `scores` and `weights` of the segments, both (n, s).
+
+    Raises:
+        UsageError: if the package onnx is missing.
+    """
+    onnx = need("onnx", "torch", "exporting a head to ONNX")
+    graph, p = _Graph(onnx), head.pooling
+    text, views = graph.mapped("segments", head.text), graph.mapped("views", head.image)
+    bank = graph.mapped("bank", head.image)
+    cosines = graph("MatMul", text, graph("Transpose", bank, perm=[1, 0]))
+    mean = graph("ReduceMean", cosines, graph.constant([1]))
+    away = graph("Sub", cosines, mean)
+    spread = graph("Sqrt", graph("ReduceMean", graph("Mul", away, away), graph.constant([1]), keepdims=0))
+    spread = graph("Max", spread, graph.constant(LEAST))
+    share = graph("Log", graph("Div", spread, graph("ReduceMax", spread)))
+    own = graph("Squeeze", graph("MatMul", text, graph.constant(head.segment[:, None])), graph.constant([1]))
+    prior = graph("Add", graph("Mul", share, graph.constant(p.gamma)), own)
+    across = graph("Transpose", text, perm=[1, 0])
+    s = graph("MatMul", views, across)  # (n, v, s)
+    count = graph("Cast", graph("Gather", graph("Shape", "views"), graph.constant([1])), to=onnx.TensorProto.FLOAT)
+    width = graph.constant(p.tau_view)
+    logits = graph("Sub", graph("Div", s, width), graph("Log", count))
+    null = graph("Div", graph("MatMul", graph.constant(head.null[None]), across), width)  # (1, s)
+    ones = graph("Concat", graph("Gather", graph("Shape", "views"), graph.constant([0])), graph.constant([1, 1]), axis=0)
+    null = graph("Expand", null, ones)  # (n, 1, s)
+    attention = graph("Softmax", graph("Concat", logits, null, axis=1), axis=1)
+    above = graph("Sub", s, graph("Transpose", mean, perm=[1, 0]))
+    values = graph("Concat", above, graph("Sub", null, null), axis=1)  # the null token counts for nothing
+    graph("ReduceSum", graph("Mul", attention, values), graph.constant([1]), keepdims=0, name="scores")
+    graph("Softmax", graph("Add", graph("Div", "scores", graph.constant(p.tau)), prior), axis=-1, name="weights")
+    graph("ReduceSum", graph("Mul", "weights", "scores"), graph.constant([1]), keepdims=0, name="alignment")
+    d = len(head.null)
+    inputs: dict[str, list[str | int]] = {"segments": ["s", d], "views": ["n", "v", d], "bank": ["b", d]}
+    return graph.to_bytes(inputs, {"alignment": ["n"], "scores": ["n", "s"], "weights": ["n", "s"]})
+
+
+class _Graph:
+    """An ONNX graph under construction; calling it adds a node and gives the name of its output."""
+
+    def __init__(self, onnx: Any) -> None:
+        self._onnx = onnx
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+
+    def __call__(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        name = name or f"n{len(self._nodes)}"
+        self._nodes.append(self._onnx.helper.make_node(kind, inputs, [name], **attributes))
+        return name
+
+    def constant(self, value: Any) -> str:
+        array, name = np.asarray(value), f"c{len(self._constants)}"
+        array = array.astype(np.int64 if array.dtype.kind == "i" else np.float32)
+        self._constants.append(self._onnx.numpy_helper.from_array(array, name))
+        return name
+
+    def mapped(self, vectors: str, weights: npt.NDArray[np.float32]) -> str:
+        moved = self("Add", vectors, self("MatMul", vectors, self.constant(weights)))
+        return self("Div", moved, self("ReduceL2", moved, self.constant([-1])))
+
+    def to_bytes(self, inputs: dict[str, list[str | int]], outputs: dict[str, list[str]]) -> bytes:
+        helper, kind = self._onnx.helper, self._onnx.TensorProto.FLOAT
+        ends = ([helper.make_tensor_value_info(name, kind, shape) for name, shape in part.items()] for part in (inputs, outputs))
+        graph = helper.make_graph(self._nodes, "attention_head", *ends, self._constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9, producer_name="pairloom")
+        self._onnx.checker.check_model(model)
+        return bytes(model.SerializeToString())

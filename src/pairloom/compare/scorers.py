@@ -1,0 +1,104 @@
+"""What scores pairs in a comparison: a policy's own pooling, or a head fitted for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pairloom.alignment.attention import Kind, Pooling, align_each, bank_statistics
+from pairloom.alignment.head import Head, fit_head
+from pairloom.compare.features import Features, Policy
+from pairloom.errors import UsageError
+from pairloom.models import Model
+from pairloom.train.features import Pairs
+from pairloom.train.fit import Fitting, fit_attention_head
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.float32]
+Regime = Literal["fixed", "refit"]
+Heads = Literal["closed", "trained"]
+
+SEEDS = 3
+"""Trainings of a head for each policy: one alone says little of what chance did."""
+
+
+class Scorer(Protocol):
+    """Maps embeddings once, then holds one text against many images. `AttentionHead` is one."""
+
+    def texts(self, texts: npt.ArrayLike) -> Floats:
+        """Segments (s, d), mapped."""
+
+    def images(self, images: npt.ArrayLike) -> Floats:
+        """Views, or a bank, (..., d), mapped."""
+
+    def align_each(self, texts: Floats, views: Floats, bank: Floats) -> Floats:
+        """One text (s, d) with each of n images of v views (n, v, d): float64 (n,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """Training-free pooling, of texts that a closed-form head has mapped where there is one."""
+
+    pooling: Pooling
+    kind: Kind
+    head: Head | None = None
+
+    def texts(self, texts: npt.ArrayLike) -> Floats:
+        return self.head(texts) if self.head else np.asarray(texts, np.float64)
+
+    def images(self, images: npt.ArrayLike) -> Floats:
+        return np.asarray(images, np.float64)
+
+    def align_each(self, texts: Floats, views: Floats, bank: Floats) -> Floats:
+        cosines = np.einsum("sd,nvd->snv", texts, views)
+        return align_each(cosines, *bank_statistics(texts, bank), self.pooling, self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The regime, what kind of head `refit` fits, and the first seed."""
+
+    regime: Regime = "fixed"
+    head: Heads = "closed"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.regime == "fixed" and self.head == "trained":
+            raise UsageError("a head is trained for each policy only with --regime refit")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of each training; a closed form needs but one."""
+        return tuple(range(self.seed, self.seed + (SEEDS if self.head == "trained" else 1)))
+
+    def scorers(
+        self, policy: Policy, features: Features, rows: Ints, groups: Ints, bank: Vectors, model: Model
+    ) -> Sequence[Scorer]:
+        """Those of a policy, one for each seed, fitted where it has to be on these rows, of those groups of duplicates."""
+        if self.regime == "fixed":
+            trained = policy.align.trained(model) if policy.align else None
+            return [trained or Pooled(model.pooling, policy.kind)]
+        if self.head == "closed":
+            images = np.stack([features.images[row][0] for row in rows]).astype(np.float64)
+            pooled = pooled_texts(features, rows, bank, model.pooling.gamma)
+            return [Pooled(model.pooling, policy.kind, fit_head(pooled, images, groups, self.seed)[0])]
+        views, texts = (tuple(parts[row] for row in rows) for parts in (features.images, features.texts))
+        pairs = Pairs(views, texts, np.arange(len(rows)), groups)
+        return [fit_attention_head(pairs, bank, model.pooling, Fitting(seed=seed))[0] for seed in self.seeds]
+
+
+def pooled_texts(features: Features, rows: Ints, bank: Vectors, gamma: float) -> Floats:
+    """One vector a text for fitting heads, float (n, d): its pieces weighted by how informative they are, no image in view."""
+    made = []
+    for row in rows:
+        texts = features.texts[row].astype(np.float64)
+        _, deviation = bank_statistics(texts, bank)
+        weights = (deviation / max(deviation.max(), 1e-12)) ** gamma
+        vector = weights @ texts
+        made.append(vector / np.linalg.norm(vector))
+    return np.stack(made)

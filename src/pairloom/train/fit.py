@@ -1,0 +1,313 @@
+"""Fitting the attention head to frozen features: the one place of training that needs torch.
+
+The loss runs over all pairs of a batch: InfoNCE (Radford et al. 2021) or sigmoid (Zhai et al. 2023), each image conditioned on
+the text that it is scored against. The same picture or the same text is a positive, not a negative. A penalty keeps the cosines
+among texts, and among images, as the frozen encoder has them: STRUCTURE (Gröger et al. 2025), with squared differences instead,
+so that a few thousand pairs may be enough.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from pairloom.alignment.attention import Pooling
+from pairloom.alignment.metrics import ranks, recall_at
+from pairloom.alignment.trained import AttentionHead
+from pairloom.errors import UsageError
+from pairloom.extras import need
+from pairloom.train.features import Pairs
+from pairloom.writers.parts import write_whole
+
+Loss = Literal["infonce", "sigmoid"]
+Ints = npt.NDArray[np.int64]
+
+FEWEST = 20
+"""Different pairs, below which there is nothing to validate on."""
+
+_MOST = 1000  # groups to validate on: more cost time and say little
+_BLOCK = 32  # texts scored at a time there
+_ROWS = 256  # vectors whose cosines are kept as they are, a batch
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How a head is fitted by AdamW: `structure` is the weight of the penalty, `decay` pulls the maps to none at all, training
+    stops when `patience` epochs brought nothing on the share `validation` of the groups of duplicates.
+
+    Raises:
+        UsageError: if a value makes no sense.
+    """
+
+    loss: Loss = "infonce"
+    epochs: int = 40
+    batch: int = 128
+    rate: float = 1e-3
+    decay: float = 0.1
+    structure: float = 10.0
+    validation: float = 0.1
+    patience: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole = min(self.epochs, self.patience) >= 1 and self.batch >= 2 and self.seed >= 0
+        if self.loss not in get_args(Loss):
+            raise UsageError(f"there is no loss {self.loss!r}; give {' or '.join(get_args(Loss))}")
+        if not (whole and self.rate > 0 and min(self.decay, self.structure) >= 0 and 0 < self.validation < 1):
+            raise UsageError(
+                "training needs epochs and patience of at least 1, a batch of at least 2, a rate above 0, structure and decay of "
+                "at least 0, validation between 0 and 1, a seed of at least 0"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What an epoch came to: the mean loss (None before any training) and, on validation, the mean reciprocal rank and R@1 of
+    both directions; `best` says whether no earlier one was as good."""
+
+    number: int
+    loss: float | None
+    reciprocal_rank: float
+    recall: float
+    best: bool
+
+
+def fit_attention_head(
+    pairs: Pairs,
+    bank: npt.ArrayLike,
+    pooling: Pooling,
+    fitting: Fitting = Fitting(),
+    checkpoint: Path | None = None,
+    show: Callable[[Epoch], None] = lambda epoch: None,
+) -> tuple[AttentionHead, list[Epoch]]:
+    """Fit a head on `pairs` with a bank (b, d), beginning at `AttentionHead.untrained`; gives the best one and all epochs.
+
+    The epoch before any training is a candidate, too: a head that would be worse than it on validation is never given.
+    `checkpoint` is written after every epoch; if it is there, training goes on from it to the same weights. One seed gives one
+    head.
+
+    Raises:
+        UsageError: if torch is missing, there are too few different pairs, the checkpoint is no such file, or the loss diverges.
+    """
+    torch = need("torch", "torch", "training a head")
+    train, held = _split(pairs.groups, fitting)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in another order would give other weights on another machine
+    try:
+        run = _Run(torch, pairs, bank, pooling, fitting, held)
+        if checkpoint and checkpoint.exists():
+            run.restore(checkpoint)
+        while len(run.epochs) <= fitting.epochs and not run.stale:
+            run.epoch(train)
+            if checkpoint:
+                run.keep(checkpoint)
+            show(run.epochs[-1])
+        return run.head, run.epochs
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Run:
+    """Parameters, the best of them so far, and the optimizer: all that a checkpoint holds."""
+
+    def __init__(self, torch: Any, pairs: Pairs, bank: npt.ArrayLike, pooling: Pooling, fitting: Fitting, held: Ints) -> None:
+        self._torch, self._pairs, self._fitting, self._held = torch, pairs, fitting, held
+        self._bank = torch.from_numpy(np.array(bank, np.float32))
+        start = AttentionHead.untrained(bank, pooling)
+        values = {name: getattr(start, name) for name in ("text", "image", "null", "segment")}
+        # temperatures as logarithms, so that they stay positive
+        values |= {"gamma": pooling.gamma, "tau": math.log(pooling.tau), "tau_view": math.log(pooling.tau_view)}
+        values |= {"scale": math.log(20.0), "bias": -5.0}  # of the loss alone
+        self._values = {name: torch.tensor(value, dtype=torch.float32).requires_grad_() for name, value in values.items()}
+        self._best = self._copied()
+        maps = [self._values[name] for name in ("text", "image")]
+        rest = [value for name, value in self._values.items() if name not in ("text", "image")]
+        groups = [{"params": maps, "weight_decay": fitting.decay}, {"params": rest, "weight_decay": 0.0}]
+        self._optimizer = torch.optim.AdamW(groups, lr=fitting.rate)
+        self._begun = _digest(pairs, self._bank.numpy(), pooling, fitting)
+        self.epochs: list[Epoch] = []
+
+    @property
+    def stale(self) -> bool:
+        """Whether the last epochs brought nothing."""
+        best = max((epoch.number for epoch in self.epochs if epoch.best), default=0)
+        return len(self.epochs) - 1 - best >= self._fitting.patience
+
+    @property
+    def head(self) -> AttentionHead:
+        """The best head so far."""
+        return _head({name: value.numpy() for name, value in self._best.items()})
+
+    def epoch(self, train: Ints) -> None:
+        """Train once over those texts, but not the first time; then validate."""
+        number = len(self.epochs)
+        losses = []
+        for rows in _batches(train, self._fitting, number) if number else ():
+            loss = self._loss(rows)
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            losses.append(float(loss.detach()))
+        scores, right = self._validated()
+        if not (np.isfinite(losses).all() and np.isfinite(scores).all()):
+            raise UsageError(f"the loss is no number any more in epoch {number}; try a lower --rate")
+        found = (ranks(scores, right), ranks(scores.T, right.T))
+        # the mean reciprocal rank moves where R@1 would still stand still
+        reciprocal = float(np.mean([(1 / one).mean() for one in found]))
+        recall = float(np.mean([recall_at(one, 1).mean() for one in found]))
+        best = reciprocal > max((epoch.reciprocal_rank for epoch in self.epochs), default=-1.0)
+        self.epochs.append(Epoch(number, float(np.mean(losses)) if losses else None, reciprocal, recall, best))
+        if best:
+            self._best = self._copied()
+
+    def keep(self, path: Path) -> None:
+        """Write a checkpoint, whole or not at all."""
+        save = need("safetensors.torch", "torch", "training a head").save
+        state = self._optimizer.state_dict()["state"]
+        tensors = {f"now.{name}": value.detach() for name, value in self._values.items()}
+        tensors |= {f"best.{name}": value for name, value in self._best.items()}
+        tensors |= {f"adam.{place}.{name}": value for place, one in state.items() for name, value in one.items()}
+        said = {"begun": self._begun, "epochs": [asdict(epoch) for epoch in self.epochs]}
+        write_whole(path, save(tensors, {"pairloom": json.dumps(said, sort_keys=True)}))
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint."""
+        try:
+            with safe_open(str(path), "pt") as file:
+                said = json.loads(file.metadata()["pairloom"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            if said["begun"] != self._begun:
+                raise ValueError("it is of other pairs or settings")
+            state: dict[int, dict[str, Any]] = {}
+            for name, value in tensors.items():
+                part, _, rest = name.partition(".")
+                if part == "adam":
+                    place, _, rest = rest.partition(".")
+                    state.setdefault(int(place), {})[rest] = value
+            with self._torch.no_grad():
+                for name, value in self._values.items():
+                    value.copy_(tensors[f"now.{name}"])
+            self._best = {name: tensors[f"best.{name}"] for name in self._values}
+            self._optimizer.load_state_dict({"state": state, "param_groups": self._optimizer.state_dict()["param_groups"]})
+            self.epochs = [Epoch(**epoch) for epoch in said["epochs"]]
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as fault:
+            raise UsageError(f"the checkpoint {path} can't be gone on from: {fault}; begin anew with --restart") from None
+
+    def _loss(self, rows: Ints) -> Any:
+        """Of a batch of texts, each with its image."""
+        torch, fit = self._torch, self._fitting
+        texts, there = _padded(torch, [self._pairs.texts[row] for row in rows])
+        views, seen = _padded(torch, [self._pairs.views[self._pairs.image_of[row]] for row in rows])
+        mapped = [_mapped(texts, self._values["text"]), _mapped(views, self._values["image"])]
+        scores = self._scores(mapped[0], there, mapped[1], seen)
+        groups = torch.from_numpy(self._pairs.groups[rows])
+        positive = (groups[:, None] == groups[None, :]).float()
+        logits = scores * self._values["scale"].exp()
+        loss = _infonce(logits, positive) if fit.loss == "infonce" else _sigmoid(torch, logits + self._values["bias"], positive)
+        for new, old, mask in ((mapped[0], texts, there), (mapped[1], views, seen)):
+            loss = loss + fit.structure * _moved(new[mask], old[mask])
+        return loss
+
+    def _scores(self, texts: Any, there: Any, views: Any, seen: Any) -> Any:
+        """As `AttentionHead.align_each`, for padded texts (n, s, d) with the mask of their segments, each with each image, views
+        (m, v, d) with the mask of what is no padding; all mapped. Gives (n, m)."""
+        torch, p = self._torch, self._values
+        cosines = texts @ _mapped(self._bank, p["image"]).T
+        mean, spread = cosines.mean(-1), cosines.var(-1, correction=0).clamp_min(1e-12).sqrt()
+        most = spread.masked_fill(~there, 0).amax(1, keepdim=True)
+        prior = p["gamma"] * (spread / most).log() + texts @ p["segment"]
+        s = torch.einsum("jsd,ivd->jsiv", texts, views)
+        width = p["tau_view"].exp()
+        logits = (s / width - seen.sum(1).log()[:, None]).masked_fill(~seen, -math.inf)
+        null = (texts @ p["null"] / width)[:, :, None, None].expand(*s.shape[:3], 1)
+        share = torch.cat([logits, null], -1).softmax(-1)[..., :-1]
+        fit = (share * (s - mean[:, :, None, None])).sum(-1)
+        relevance = (fit / p["tau"].exp() + prior[:, :, None]).masked_fill(~there[:, :, None], -math.inf)
+        return (relevance.softmax(1) * fit).sum(1)
+
+    def _validated(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """The scores of the texts to validate on with all of their images, and which of them are right."""
+        images, column = np.unique(self._pairs.image_of[self._held], return_inverse=True)
+        groups = self._pairs.groups[self._held]
+        owner = np.empty(len(images), np.int64)
+        owner[column] = groups
+        with self._torch.no_grad():
+            views, seen = _padded(self._torch, [self._pairs.views[image] for image in images])
+            views = _mapped(views, self._values["image"])
+            blocks = []
+            for start in range(0, len(self._held), _BLOCK):
+                texts, there = _padded(self._torch, [self._pairs.texts[row] for row in self._held[start : start + _BLOCK]])
+                blocks.append(self._scores(_mapped(texts, self._values["text"]), there, views, seen).numpy())
+        return np.concatenate(blocks), groups[:, None] == owner[None, :]
+
+    def _copied(self) -> dict[str, Any]:
+        return {name: value.detach().clone() for name, value in self._values.items()}
+
+
+def _head(values: Mapping[str, Any]) -> AttentionHead:
+    pooling = Pooling(float(values["gamma"]), math.exp(values["tau"]), math.exp(values["tau_view"]))
+    return AttentionHead(values["text"], values["image"], values["null"], values["segment"], pooling)
+
+
+def _digest(pairs: Pairs, bank: npt.NDArray[np.float32], pooling: Pooling, fitting: Fitting) -> str:
+    """Of what the weights after some epochs depend on: not on how many more are to come."""
+    rest = {name: value for name, value in asdict(fitting).items() if name not in ("epochs", "patience")}
+    said = hashlib.sha256(json.dumps([rest, asdict(pooling)], sort_keys=True).encode())
+    arrays: list[npt.NDArray[Any]] = [pairs.image_of, pairs.groups, bank, *pairs.views, *pairs.texts]
+    for array in arrays:
+        said.update(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return said.hexdigest()
+
+
+def _split(groups: Ints, fitting: Fitting) -> tuple[Ints, Ints]:
+    """Texts to train on and to validate on; a group of duplicates is never on both sides."""
+    different = np.random.default_rng(fitting.seed).permutation(np.unique(groups))
+    if len(different) < FEWEST:
+        raise UsageError(f"only {len(different)} different pairs can be trained on; it takes at least {FEWEST}")
+    held = np.isin(groups, different[: max(2, min(_MOST, round(len(different) * fitting.validation)))])
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _batches(rows: Ints, fitting: Fitting, number: int) -> Iterator[Ints]:
+    """The texts of an epoch in an order that seed and number give, so that a resumed run sees the same. What is left over at the
+    end is no batch of its own: few pairs have few negatives."""
+    order = np.random.default_rng((fitting.seed, number)).permutation(rows)
+    yield from np.array_split(order, max(1, len(order) // fitting.batch))
+
+
+def _padded(torch: Any, parts: list[npt.NDArray[np.float32]]) -> tuple[Any, Any]:
+    """Vectors (n, most, d) and the mask of what is no padding. The padding repeats the first one: zeros have no direction."""
+    most = max(map(len, parts))
+    whole = np.stack([np.concatenate([part, np.repeat(part[:1], most - len(part), axis=0)]) for part in parts])
+    mask = np.arange(most) < np.array([len(part) for part in parts])[:, None]
+    return torch.from_numpy(whole), torch.from_numpy(mask)
+
+
+def _mapped(vectors: Any, weights: Any) -> Any:
+    mapped = vectors + vectors @ weights
+    return mapped / mapped.norm(dim=-1, keepdim=True)
+
+
+def _moved(new: Any, old: Any) -> Any:
+    """How far the cosines among some of the vectors are from what they were, squared."""
+    some = slice(None, None, max(1, len(old) // _ROWS))
+    return (new[some] @ new[some].T - old[some] @ old[some].T).square().mean()
+
+
+def _infonce(logits: Any, positive: Any) -> Any:
+    """The mean over both directions of the cross entropy with all positives as equally right."""
+    both = ((logits, positive), (logits.T, positive.T))
+    return sum(-(one.log_softmax(1) * right / right.sum(1, keepdim=True)).sum(1).mean() for one, right in both) / 2
+
+
+def _sigmoid(torch: Any, logits: Any, positive: Any) -> Any:
+    return -torch.nn.functional.logsigmoid(logits * (2 * positive - 1)).sum(1).mean()
