@@ -13,7 +13,7 @@ from conftest import write_pairs
 
 import pairloom
 
-VERBS = ["check", "init", "models", "run", "schema", "select", "steps", "verify"]
+VERBS = ["check", "init", "models", "report", "run", "schema", "select", "steps", "verify"]
 
 
 def pairloom_command(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

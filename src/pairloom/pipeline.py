@@ -118,7 +118,7 @@ def run(
         if failed:
             raise RunError(_failures(failed))
         compile_manifest(place.path, (done[index] for index in sorted(done)), format)
-        write_report(place.path, summary, recipe, format)
+        write_report(place.path)
         progress.check(summary)
     return summary
 
