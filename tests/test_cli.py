@@ -13,7 +13,7 @@ from conftest import write_pairs
 
 import pairloom
 
-VERBS = ["check", "init", "models", "report", "run", "schema", "select", "steps", "verify"]
+VERBS = ["check", "init", "models", "preview", "report", "run", "schema", "select", "steps", "verify"]
 
 
 def pairloom_command(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -140,3 +140,19 @@ def test_select(pairs: Path, tmp_path: Path) -> None:
     done = pairloom_command("select", tmp_path / "out", tmp_path / "new", "--recipe", tmp_path / "same.yaml", "--json")
     assert json.loads(done.stdout)["pairs_out"] == 8
     assert pairloom_command("verify", tmp_path / "new").returncode == 0
+
+
+def test_preview_and_explain_refuse_other_formats_before_they_work(pairs: Path, tmp_path: Path) -> None:
+    for verb in (["preview", pairs], ["explain", pairs, "--key", "pair-001"]):
+        done = pairloom_command(*verb, "--out", tmp_path / "sheet.pdf")
+        assert done.returncode == 2 and ".html or .png" in done.stderr
+    done = pairloom_command("preview", pairs, "--recipe", "naive", "-n", 3, "--out", tmp_path / "sheet.png")
+    assert done.returncode == 0 and "3 pairs" in done.stderr and (tmp_path / "sheet.png").exists()
+
+
+def test_report_is_written_again(pairs: Path, tmp_path: Path) -> None:
+    pairloom_command("run", pairs, tmp_path / "out", "--recipe", "naive")
+    (tmp_path / "out" / "report.html").unlink()
+    assert pairloom_command("report", tmp_path / "out").returncode == 0
+    assert "not_an_image" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert pairloom_command("report", pairs).returncode == 2

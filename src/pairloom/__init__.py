@@ -9,6 +9,7 @@ from pairloom.errors import Interrupted, PairloomError, RecipeError, Reject, Run
 from pairloom.explain import explain
 from pairloom.geometry import Geometry
 from pairloom.pipeline import run
+from pairloom.preview import preview
 from pairloom.readers.model import ReadOptions
 from pairloom.recipe import Recipe
 from pairloom.reselect import reselect
@@ -85,6 +86,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "preview",
     "reselect",
     "run",
     "score",

@@ -12,7 +12,7 @@ from pairloom.errors import RunError, UsageError
 from pairloom.pipeline import plan_of
 from pairloom.readers.model import ReadOptions
 from pairloom.recipe import Recipe
-from pairloom.report.page import page, whole_bytes
+from pairloom.report.page import page, write_sheet
 from pairloom.report.parts import Part, weighted_parts
 from pairloom.report.pictures import data_url
 from pairloom.run import make_key
@@ -21,7 +21,6 @@ from pairloom.step import Step
 from pairloom.steps.align import Align
 from pairloom.steps.image import Contain, Encode
 from pairloom.steps.tiles import SIDES
-from pairloom.writers.parts import write_whole
 
 _SIDE = 768
 
@@ -54,9 +53,19 @@ class Explanation:
         """A page that needs nothing else."""
         return page("explain.html.j2", it=self, data=data_url(self.image))
 
-    def save(self, path: Path) -> None:
-        """Write the page."""
-        write_whole(path, whole_bytes(self.to_html()))
+    def to_png(self) -> bytes:
+        """The same as a picture."""
+        from pairloom.report.sheets import explanation_sheet
+
+        return explanation_sheet(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the page, or the picture.
+
+        Raises:
+            UsageError: if the name ends in neither `.html` nor `.png`.
+        """
+        write_sheet(Path(path), self.to_html, self.to_png)
 
 
 def explain(

@@ -22,6 +22,7 @@ def main() -> None:
         explain,
         init,
         models,
+        preview,
         report,
         run,
         schema,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from pairloom import __version__
+from pairloom.batch import Pixels
+from pairloom.errors import UsageError
+from pairloom.writers.parts import write_whole
 
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _FRACTION = re.compile(r"-?\d+\.\d{5,}")  # what is left of a float of 32 bits in one of 64
@@ -25,9 +30,26 @@ def whole_bytes(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+def check_sheet(path: Path) -> None:
+    """Raise `UsageError` if a sheet can't have that name: better before the work than after it."""
+    if path.suffix not in (".html", ".png"):
+        raise UsageError(f"{path} must end in .html or .png")
+
+
+def write_sheet(path: Path, html: Callable[[], str], png: Callable[[], bytes]) -> None:
+    """Write what `html` or `png` makes, as the file's name asks. Raises `UsageError` for another name."""
+    check_sheet(path)
+    write_whole(path, whole_bytes(html()) if path.suffix == ".html" else png())
+
+
 def visible(text: object) -> str:
     """A text in which controls, those that turn the reading direction among them, stand as names and do nothing."""
     return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", str(text))
+
+
+def rounded(text: str) -> str:
+    """A message with its long fractions in four digits."""
+    return _FRACTION.sub(lambda match: f"{float(match[0]):.4g}", text)
 
 
 def language_of(text: str) -> str:
@@ -44,12 +66,19 @@ def _environment() -> jinja2.Environment:
         "visible": visible,
         "language": language_of,
         "number": lambda value: f"{value:,}",
-        "rounded": lambda text: _FRACTION.sub(lambda match: f"{float(match[0]):.4g}", text),
+        "jpeg": _jpeg,
+        "rounded": rounded,
         "percent": _percent,
         "plural": lambda count, thing: f"{count:,} {thing}{'' if count == 1 else 's'}",
         "seconds": _seconds,
     }
     return environment
+
+
+def _jpeg(pixels: Pixels, side: int) -> str:
+    from pairloom.report.pictures import data_url, small_jpeg
+
+    return data_url(small_jpeg(pixels, side, 30_000))
 
 
 def _percent(share: float) -> str:
