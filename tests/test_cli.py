@@ -13,7 +13,7 @@ from conftest import write_pairs
 
 import pairloom
 
-VERBS = ["check", "init", "models", "preview", "report", "run", "schema", "select", "steps", "verify"]
+VERBS = ["check", "export", "init", "models", "preview", "report", "run", "schema", "select", "steps", "verify"]
 
 
 def pairloom_command(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -156,3 +156,11 @@ def test_report_is_written_again(pairs: Path, tmp_path: Path) -> None:
     assert pairloom_command("report", tmp_path / "out").returncode == 0
     assert "not_an_image" in (tmp_path / "out" / "report.html").read_text("utf-8")
     assert pairloom_command("report", pairs).returncode == 2
+
+
+def test_export(pairs: Path, tmp_path: Path) -> None:
+    pairloom_command("run", pairs, tmp_path / "out", "--recipe", "naive")
+    done = pairloom_command("export", tmp_path / "out", tmp_path / "csv", "--to", "csv")
+    assert done.returncode == 0 and "8 pairs" in done.stderr and (tmp_path / "csv" / "pairs.tsv").exists()
+    assert pairloom_command("export", tmp_path / "out", tmp_path / "csv", "--to", "csv").returncode == 2
+    assert pairloom_command("export", tmp_path / "out", tmp_path / "zip", "--to", "zip").returncode == 2

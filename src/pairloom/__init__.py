@@ -7,6 +7,7 @@ from pairloom.batch import Batch
 from pairloom.compare import Comparison, compare
 from pairloom.errors import Interrupted, PairloomError, RecipeError, Reject, RunError, UsageError
 from pairloom.explain import explain
+from pairloom.export import export
 from pairloom.geometry import Geometry
 from pairloom.pipeline import run
 from pairloom.preview import preview
@@ -86,6 +87,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "export",
     "preview",
     "reselect",
     "run",

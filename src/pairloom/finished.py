@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pairloom.errors import UsageError
+import pyarrow as pa
+
+from pairloom.batch import Batch
+from pairloom.errors import RunError, UsageError
 from pairloom.output import PLAN, STAGED, read_plan
 from pairloom.readers.model import printable
 from pairloom.readers.webdataset import TarHeader
 from pairloom.stats import Stats, Summary
-from pairloom.writers.ledger import read_tables
+from pairloom.writers.ledger import read_schema, read_tables
 from pairloom.writers.shard import data_name, manifest_name
+
+_SAID = ("status", "error_message")  # what only the ledger has
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,30 +96,65 @@ class Finished:
         """The rejected pairs of a shard."""
         return self.root / "rejects" / f"{index:05d}.parquet"
 
+    @property
+    def suffix(self) -> str | None:
+        """The suffix of all stored images, None where each has that of its own format."""
+        encoded = [step["encode"]["format"] for step in self.plan["recipe"]["steps"] if "encode" in step]
+        return ("jpg" if encoded[-1] == "jpeg" else encoded[-1]) if encoded else None
+
+    def schema(self, index: int) -> pa.Schema:
+        """The columns of a shard's pairs, without the image."""
+        return pa.schema([field for field in read_schema(self.ledger(index)) if field.name not in _SAID])
+
+    def batches(self, index: int, rows: int = 64) -> Iterator[Batch]:
+        """All pairs of a shard in their order, the encoded images and the columns of the ledger.
+
+        Raises:
+            RunError: if the two don't hold the same pairs.
+        """
+        pairs = images(self.root / data_name(index, self.format), None)
+        for table in read_tables(self.ledger(index), self.schema(index).names, rows):
+            keys = table["key"].to_pylist()
+            found = list(islice(pairs, len(keys)))
+            if [key for key, _ in found] != keys:
+                raise RunError(f"shard {index} of {self.path} is not what its ledger says; `pairloom verify` tells more")
+            yield Batch(table.append_column("image", pa.array([data for _, data in found], pa.large_binary())))
+
     def images(self, index: int, keys: Collection[str]) -> Iterator[tuple[str, bytes]]:
         """The encoded images of some pairs of a shard, by key, in the order of the shard."""
         return images(self.root / data_name(index, self.format), keys)
 
 
-def images(path: Path, keys: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """The encoded images of some pairs of a tar or Parquet file of pairs, by key."""
-    left = set(keys)
+def images(path: Path, keys: Collection[str] | None) -> Iterator[tuple[str, bytes]]:
+    """The encoded images of some pairs of a tar or Parquet file of pairs, or of all, by key."""
+    left = None if keys is None else set(keys)
+    for key, read in _pairs(path) if left is None or left else ():
+        if left is None or key in left:
+            yield key, read()
+            if left is not None:
+                left.remove(key)
+                if not left:
+                    return
+
+
+def _pairs(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     if path.suffix == ".parquet":
-        for table in read_tables(path, ["key", "image"], 64) if left else ():
-            yield from ((row["key"], row["image"]["bytes"]) for row in table.to_pylist() if row["key"] in left)
-            left -= set(table["key"].to_pylist())
-            if not left:
-                return
+        for table in read_tables(path, ["key", "image"], 64):
+            for key, cell in zip(table["key"].to_pylist(), table["image"], strict=True):
+                yield key, partial(_bytes_of, cell)
         return
     with tarfile.open(path, "r:", tarinfo=TarHeader) as tar:
-        for member in tar if left else ():
+        for member in tar:
             key, _, suffix = member.name.partition(".")
-            file = tar.extractfile(member) if key in left and suffix not in ("json", "txt") else None
-            if file:
-                left.remove(key)
-                yield key, file.read()
-            if not left:
-                return
+            if suffix not in ("json", "txt"):
+                file = tar.extractfile(member)
+                assert file is not None  # what we write are plain files
+                yield key, file.read
+
+
+def _bytes_of(cell: pa.Scalar) -> bytes:
+    data: bytes = cell["bytes"].as_py()
+    return data
 
 
 def _stats(root: Path, plan: dict[str, Any]) -> Iterator[Stats]:

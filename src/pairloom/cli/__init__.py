@@ -20,6 +20,7 @@ def main() -> None:
         check,
         compare,
         explain,
+        export,
         init,
         models,
         preview,

@@ -16,8 +16,11 @@ IMAGE = (
     *("jpg", "jpeg", "png", "webp", "image_file", "image_filename", "image_name", "picture", "photo"),
 )
 TEXT = ("text", "caption", "captions", "title", "alt", "txt", "texts", "description", "alt_text", "sentence", "sentences")
-KEY = ("id", "key", "__key__", "uid")
+KEY = ("id", "key", "__key__", "uid", "sample_id", "image_id")
 """Usual names, in lower case; the first that a table has counts."""
+
+URL = ("url", "image_url", "img_url")
+"""Where LAION, DataComp and COYO say where an image can be fetched, which is not done here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,12 @@ def find_columns(names: Iterable[str], options: ReadOptions, table: str) -> Colu
         asked, flag = (options.image_column, "--image-column") if image is None else (options.text_column, "--text-column")
         what = "image" if image is None else "text"
         problem = f"no column {asked!r}" if asked else f"no {what} column with a usual name"
+        url = _find(there, None, URL) if image is None and not asked else None
+        if url is not None:
+            raise UsageError(
+                f"{printable(table)} names images by URL only (column {printable(url)!r}): fetch them first, for example with "
+                f"img2dataset --url_col {printable(url)}, and give what it wrote"
+            )
         columns = ", ".join(printable(name) for name in there) or "none"
         raise UsageError(f"{printable(table)} has {problem}; its columns are: {columns}. Name the {what} column with {flag}.")
     key = _find([name for name in there if name not in (image, text)], None, KEY)
