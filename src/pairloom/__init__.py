@@ -10,6 +10,8 @@ from pairloom.explain import explain
 from pairloom.export import export
 from pairloom.geometry import Geometry
 from pairloom.pipeline import run
+from pairloom.prepared import Prepared
+from pairloom.prepared import open_output as open
 from pairloom.preview import preview
 from pairloom.readers.model import ReadOptions
 from pairloom.recipe import Recipe
@@ -66,6 +68,7 @@ __all__ = [
     "NativePatches",
     "PairloomError",
     "Percentile",
+    "Prepared",
     "RandomCrop",
     "ReadOptions",
     "Recipe",
@@ -88,6 +91,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "open",
     "preview",
     "reselect",
     "run",

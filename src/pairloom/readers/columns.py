@@ -41,16 +41,20 @@ def find_columns(names: Iterable[str], options: ReadOptions, table: str) -> Colu
         asked, flag = (options.image_column, "--image-column") if image is None else (options.text_column, "--text-column")
         what = "image" if image is None else "text"
         problem = f"no column {asked!r}" if asked else f"no {what} column with a usual name"
-        url = _find(there, None, URL) if image is None and not asked else None
-        if url is not None:
-            raise UsageError(
-                f"{printable(table)} names images by URL only (column {printable(url)!r}): fetch them first, for example with "
-                f"img2dataset --url_col {printable(url)}, and give what it wrote"
-            )
         columns = ", ".join(printable(name) for name in there) or "none"
-        raise UsageError(f"{printable(table)} has {problem}; its columns are: {columns}. Name the {what} column with {flag}.")
+        known = f"{printable(table)} has {problem}; its columns are: {columns}."
+        raise UsageError(f"{known} Name the {what} column with {flag}.{_hint(there) if image is None else ''}")
     key = _find([name for name in there if name not in (image, text)], None, KEY)
     return Columns(image, text, key)
+
+
+def _hint(names: list[str]) -> str:
+    url = _find(names, None, URL)
+    if url is None:
+        return ""
+    return (
+        f" Images that are named by URL must be fetched first: img2dataset --url_col {printable(url)}, then give what it wrote."
+    )
 
 
 def _find(names: list[str], asked: str | None, usual: tuple[str, ...]) -> str | None:

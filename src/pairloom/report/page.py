@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import escape
 
 from pairloom import __version__
 from pairloom.batch import Pixels
@@ -23,6 +24,12 @@ _HAN, _KANA = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]"), re.compile(r"
 def page(template: str, **values: Any) -> str:
     """A page by one of the templates in this folder; every value is escaped."""
     return _environment().get_template(template).render(version=__version__, **values)
+
+
+def framed(html: str, height: float) -> str:
+    """A page as a notebook shows it, `height` lines high: in a frame, so that its styles and texts touch nothing else."""
+    style = f"width: 100%; height: {height:.0f}rem; border: 0"
+    return f'<iframe sandbox srcdoc="{escape(html)}" style="{style}" title="Pairloom"></iframe>'
 
 
 def whole_bytes(text: str) -> bytes:
