@@ -27,6 +27,33 @@ def test_version() -> None:
     assert pairloom_command("--version").stdout == f"pairloom {pairloom.__version__}\n"
 
 
+def test_help_comes_before_the_heavy_imports() -> None:
+    code = (
+        "import sys, pairloom.cli as cli; sys.argv = ['pairloom', '--help']\ntry: cli.main()\nfinally: print(sorted(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert "preview" in said and "'pairloom.cli.run'" in said
+    for heavy in ("numpy", "pyarrow", "pydantic", "PIL", "onnxruntime", "torch", "jinja2"):
+        assert f"'{heavy}'" not in said
+
+
+def test_names_of_functions_and_modules_keep_apart() -> None:
+    """`pairloom.run` is a function and a module, whichever is asked for first."""
+    code = (
+        "import pairloom.run, pairloom.verify, pairloom\n"
+        "import pairloom.compare.judge\n"
+        "from pairloom.run import run_shard\n"
+        "import types\n"
+        "assert all(isinstance(getattr(pairloom, name), types.FunctionType) for name in ('run', 'verify', 'compare', 'open'))\n"
+        "assert pairloom.pipeline.run is pairloom.run and set(pairloom.__all__) < set(dir(pairloom))\n"
+        "assert not hasattr(pairloom, 'nothing')\n"
+        "import pairloom.explain\n"
+        "assert isinstance(pairloom.explain, types.FunctionType)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_verb_has_help() -> None:
     said = pairloom_command("--help").stdout
     for verb in VERBS:

@@ -24,8 +24,6 @@ from pairloom.cli.app import (
     reading,
 )
 from pairloom.cli.show import say, show_explanation
-from pairloom.explain import explain as explain_pair
-from pairloom.report.page import check_sheet
 
 
 @app.command()
@@ -47,6 +45,9 @@ def explain(
     encoding: Encoding = "utf-8",
 ) -> None:
     """Show which segments of one pair's text carried the match with its image, and which view."""
+    from pairloom.explain import explain as explain_pair
+    from pairloom.report.page import check_sheet
+
     if out:
         check_sheet(out)
     chosen = aligned(recipe, model=model, pooling=pooling, views=views, bank=bank, device=device)

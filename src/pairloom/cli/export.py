@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from pairloom.choices import PROMPT, Layout
 from pairloom.cli.app import app
 from pairloom.cli.show import say
-from pairloom.export import PROMPT
-from pairloom.export import export as export_pairs
-
-Layout = Literal["mds", "huggingface", "imagefolder", "llava", "datacomp", "croissant", "csv"]
 
 
 @app.command()
@@ -23,4 +20,6 @@ def export(
     prompt: Annotated[str, typer.Option(help="For llava: what the human asks.")] = PROMPT,
 ) -> None:
     """Write the pairs of OUTPUT in the layout of another tool; images are copied as they are."""
+    from pairloom.export import export as export_pairs
+
     say(f"wrote {export_pairs(output, dest, to, prompt):,} pairs to {dest}")

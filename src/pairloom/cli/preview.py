@@ -9,8 +9,6 @@ import typer
 
 from pairloom.cli.app import Device, Encoding, ImageColumn, Input, RecipeName, TextColumn, aligned, app, reading
 from pairloom.cli.show import say
-from pairloom.preview import preview as preview_pairs
-from pairloom.report.page import check_sheet
 
 
 @app.command()
@@ -25,6 +23,9 @@ def preview(
     encoding: Encoding = "utf-8",
 ) -> None:
     """Show what a recipe would do to some pairs of INPUT, beside other geometries, before it is run on all."""
+    from pairloom.preview import preview as preview_pairs
+    from pairloom.report.page import check_sheet
+
     check_sheet(out)
     found = preview_pairs(input, aligned(recipe, device=device), number, reading(image_column, text_column, encoding), recipe)
     found.save(out)

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from pairloom import pipeline
 from pairloom.cli.app import (
     Encoding,
     ImageColumn,
@@ -50,6 +49,8 @@ def run(
     json_: Json = False,
 ) -> None:
     """Prepare the pairs of INPUT into shards in OUTPUT. Run the same again to go on after a stop."""
+    from pairloom import pipeline
+
     try:
         with ProgressView(quiet=json_) as view:
             summary = pipeline.run(

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from pairloom.batch import Pixels
+from pairloom.choices import Regime
 from pairloom.compare.cache import digest, kept_features, kept_setting
 from pairloom.compare.features import Features, Policy, Widest, compute
-from pairloom.compare.judge import Regime, judge, per_query
+from pairloom.compare.judge import judge, per_query
 from pairloom.compare.result import Comparison, Measured
 from pairloom.compare.setting import Setting, survey
 from pairloom.compare.write import write_comparison

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +12,13 @@ import numpy.typing as npt
 from pairloom.alignment.attention import Pooling
 from pairloom.alignment.head import Head, fit_head
 from pairloom.alignment.metrics import Difference, holm, paired
+from pairloom.choices import Regime
 from pairloom.compare.features import Features, Policy
 from pairloom.compare.measure import Hits, estimates, hits, pooled_texts, score_matrix
 from pairloom.compare.result import METRICS, Comparison, Measured
 from pairloom.compare.setting import Setting
 from pairloom.errors import UsageError
 
-Regime = Literal["fixed", "refit"]
 Ints = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pairloom.alignment.attention import Kind, Pooling, align_each, bank_statistics
+from pairloom.alignment.attention import Pooling, align_each, bank_statistics
 from pairloom.alignment.head import Head
 from pairloom.alignment.metrics import Estimate, auc, bootstrap, matches, ranks, recall_at
+from pairloom.choices import Kind
 from pairloom.compare.features import Features
 from pairloom.compare.result import METRICS, Measured
 from pairloom.compare.setting import Setting

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from pairloom.choices import PROMPT
 from pairloom.errors import RunError, UsageError
 from pairloom.export.datacomp import datacomp
 from pairloom.export.folders import csv, imagefolder, llava
@@ -17,10 +18,7 @@ from pairloom.export.tables import croissant, huggingface
 from pairloom.finished import Finished
 from pairloom.writers.parts import PRIVATE
 
-__all__ = ["FORMATS", "PROMPT", "export"]
-
-PROMPT = "Describe the image briefly."
-"""What the human asks in LLaVA's conversations."""
+__all__ = ["FORMATS", "export"]
 
 FORMATS: dict[str, Callable[[Finished, Path], int]] = {
     "mds": mds,
