@@ -3,9 +3,9 @@
     python benchmarks/run_scaling.py SETS/openclipart --limit 2000
 
 Runs the command on the same pairs with one and with two workers in turn, so that noise of the machine hits both alike.
-The shares are of CPU time in one process: `work` are the steps that decode, resize, encode and cut texts into tokens; `line` is
-all else: planning, reading, batches, ledgers, shards, selection, report. Bars: two workers at least 1.8 times one; the line under
-10 %.
+The shares are of CPU time in one process: `work` are the steps that decode, resize, score, encode and cut texts into tokens;
+`line` is all else: planning, reading, batches, ledgers, shards, selection, report. Bars: two workers at least 1.8 times one; the
+line under 10 %.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unittest import mock
 
 import pairloom
 
-WORK = {"decode", "clean", "segment", "truncate", "contain", "letterbox", "stretch", "encode"}
+WORK = {"decode", "clean", "segment", "tokenize", "truncate", "contain", "letterbox", "stretch", "align", "encode"}
 
 
 def rate(source: Path, workers: int, options: argparse.Namespace) -> float:

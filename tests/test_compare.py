@@ -17,6 +17,7 @@ from pairloom import Align, Recipe, UsageError, compare
 from pairloom.alignment.head import fit_head, fit_ridge
 from pairloom.compare.cache import digest
 from pairloom.compare.setting import Setting
+from pairloom.models import Model, embed_bank, load
 
 NAIVE = "steps: [decode, {stretch: {size: 64}}, {truncate: {by: characters, max_characters: 5}}, encode]"
 LETTERBOX = "steps: [decode, clean, segment, truncate, {letterbox: {size: 64}}, encode]"
@@ -96,6 +97,39 @@ def test_pooling_policies_see_every_segment(model: str, tmp_path: Path) -> None:
     policies = {name: Recipe((*steps[:3], Align(model, pooling=name), *steps[3:])) for name in ("attention", "mean")}  # type: ignore[arg-type]
     found = compare(folder, policies, tmp_path / "out", model=model)
     assert all(one.text_lost.value == 0 for one in found.policies.values())
+
+
+def test_the_true_image_chooses_no_caption(model: str, tmp_path: Path) -> None:
+    """`align` writes the caption that fits the image best; a comparison that used it would favour every policy with `align`."""
+    folder = pictures(tmp_path / "pairs", 30)
+    many = tmp_path / "many"
+    many.mkdir()
+    lines = []
+    for number in range(30):
+        shutil.copy(folder / f"{number:03d}.png", many)
+        first = (folder / f"{number:03d}.txt").read_text()
+        others = [(folder / f"{other:03d}.txt").read_text() for other in range(30)]
+        lines.append(json.dumps({"file_name": f"{number:03d}.png", "captions": [first, *others]}))
+        (folder / f"{number:03d}.txt").write_text(first)
+    (many / "metadata.jsonl").write_text("\n".join(lines))
+    base = Recipe.from_yaml(LETTERBOX).steps
+    policies = {name: Recipe((*base[:3], Align(model, pooling=name), *base[3:])) for name in ("mean", "max")}  # type: ignore[arg-type]
+    one, several = (compare(where, policies, tmp_path / f"out-{where.name}", model=model) for where in (folder, many))
+    assert {name: each.metrics for name, each in one.policies.items()} == {
+        name: each.metrics for name, each in several.policies.items()
+    }
+
+
+def test_what_policies_share_is_embedded_once(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = pictures(tmp_path / "pairs", 30)
+    embed_bank(load(model))
+    seen: list[int] = []
+    embed = Model.embed_images
+    monkeypatch.setattr(Model, "embed_images", lambda self, images: seen.append(len(images)) or embed(self, images))
+    base = Recipe.from_yaml(LETTERBOX).steps
+    policies = {name: Recipe((*base[:3], Align(model, pooling=name), *base[3:])) for name in ("mean", "max", "softmax")}  # type: ignore[arg-type]
+    compare(folder, policies, tmp_path / "out", model=model)
+    assert sum(seen) == 30
 
 
 def test_rejected_by_one_is_compared_by_none(model: str, tmp_path: Path) -> None:

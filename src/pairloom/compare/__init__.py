@@ -11,7 +11,7 @@ import numpy as np
 from pairloom.batch import Pixels
 from pairloom.choices import Regime
 from pairloom.compare.cache import digest, kept_features, kept_setting
-from pairloom.compare.features import Features, Policy, Widest, compute
+from pairloom.compare.features import Features, Known, Policy, Widest, compute
 from pairloom.compare.judge import judge, per_query
 from pairloom.compare.result import Comparison, Measured
 from pairloom.compare.setting import Setting, survey
@@ -56,19 +56,19 @@ def compare(
     plan = plan_of(inputs, reading, 10_000, None, sample)
     said = [plan.to_json(), dataclasses.asdict(reading), encoder.fingerprint, bank_digest()]
     lines = [(policy.recipe.to_literal()["steps"], policy.recipe.versions()) for policy in chosen]
-    widest = Widest(chosen)
+    widest, known = Widest(chosen), Known(encoder)
     with threads(workers):
-        setting = kept_setting(folder / "features" / f"{digest('setting', *said)}.npz", lambda: survey(plan, reading, encoder))
+        setting = kept_setting(folder / "features" / f"{digest('setting', *said)}.npz", lambda: survey(plan, reading, known))
         found: dict[str, Features] = {}
         for policy, line in zip(chosen, lines, strict=True):
             say(f"policy {policy.name}")
             path = folder / "features" / f"{digest(line, lines, *said)}.npz"
-            found[policy.name] = kept_features(path, lambda policy=policy: compute(policy, widest, plan, reading, encoder))  # type: ignore[misc]
+            found[policy.name] = kept_features(path, lambda policy=policy: compute(policy, widest, plan, reading, known))  # type: ignore[misc]
         changed: dict[str, Features] = {}
         for name, change in _CONTROLS.items() if controls else ():
             say(f"control {name}")
             path = folder / "features" / f"{digest(name, lines[0], lines, *said)}.npz"
-            changed[name] = kept_features(path, lambda change=change: compute(chosen[0], widest, plan, reading, encoder, change))  # type: ignore[misc]
+            changed[name] = kept_features(path, lambda change=change: compute(chosen[0], widest, plan, reading, known, change))  # type: ignore[misc]
         bank = embed_bank(encoder)
     say("scores")
     shared, left_out = _shared(setting, found)

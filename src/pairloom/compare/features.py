@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,9 @@ from pairloom.stats import StepCount
 from pairloom.step import Step
 from pairloom.steps.align import Align, cut_view, embed_in_parts
 from pairloom.steps.decode import Decode
+from pairloom.steps.image import TokenRatio
 from pairloom.steps.segment import sentences
+from pairloom.steps.truncate import Truncate
 from pairloom.tokenizer import count
 from pairloom.writers.webdataset import final_texts
 
@@ -51,7 +54,8 @@ class Policy:
 @dataclass(frozen=True, slots=True)
 class Features:
     """The pairs that a policy kept: `keys`, and for each the embedded views of its final image, float32 (v, d), the embedded
-    pieces of its text, float32 (s, d), the share of the text's tokens and of the image's area that is gone."""
+    pieces of its text, float32 (s, d), the share of the text's tokens and of the image's area that is gone; and the seconds
+    that its steps took for all of them, without the embedding."""
 
     keys: tuple[str, ...]
     images: tuple[Vectors, ...]
@@ -59,6 +63,37 @@ class Features:
     text_lost: npt.NDArray[np.float64]
     area_lost: npt.NDArray[np.float64]
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A model and all that it has embedded so far: what two policies have in common is embedded once."""
+
+    model: Model
+    _vectors: dict[bytes, Vectors] = field(default_factory=dict)
+
+    def texts(self, texts: Sequence[str]) -> list[Vectors]:
+        """The vector of each text, float32 (d,)."""
+        return self._embedded(self.model.embed_texts, texts, [_mark(text.encode("utf-8", "surrogatepass")) for text in texts], 64)
+
+    def images(self, images: Sequence[Pixels]) -> list[Vectors]:
+        """The vector of each image, float32 (d,)."""
+        marks = [_mark(repr(image.shape).encode(), np.ascontiguousarray(image).data) for image in images]
+        return self._embedded(self.model.embed_images, images, marks, 16)
+
+    def _embedded(
+        self, embed: Callable[[Any], Vectors], values: Sequence[Any], marks: Sequence[bytes], size: int
+    ) -> list[Vectors]:
+        new = {mark: value for mark, value in zip(marks, values, strict=True) if mark not in self._vectors}
+        self._vectors.update(zip(new, embed_in_parts(embed, list(new.values()), size), strict=True))
+        return [self._vectors[mark] for mark in marks]
+
+
+def _mark(*parts: Any) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
 
 
 class Widest(Step):
@@ -82,28 +117,40 @@ def _needed(steps: Sequence[Step], width: int, height: int) -> Iterator[tuple[in
 
 
 def compute(
-    policy: Policy, widest: Widest, plan: Plan, reading: ReadOptions, model: Model, change: Change = lambda pixels: pixels
+    policy: Policy, widest: Widest, plan: Plan, reading: ReadOptions, known: Known, change: Change = lambda pixels: pixels
 ) -> Features:
     """Run the steps of a policy over the plan and embed what comes out; its `select:` is left out.
 
     `change` is done to every final image, for the controls.
     """
-    start = time.perf_counter()
-    steps = [step.bind((widest,)) if isinstance(step, Decode) else step for step in policy.recipe.bound()]
+    steps = [step.bind((widest,)) if isinstance(step, Decode) else step for step in _line(policy)]
     counts = [StepCount(step.name) for step in steps]
     parts = []
     for shard in plan.shards:
         for batch in read_batches(readers.read(shard, reading), shard.index, 10_000):
             kept = run_steps(steps, batch, counts, lambda bad, step: None)
             if len(kept):
-                parts.append(tuple(_embedded(policy, kept, model, change)))
+                parts.append(tuple(_embedded(policy, kept, known, change)))
     columns = list(zip(*parts, strict=True)) if parts else [()] * 5
     keys, images, texts, text_lost, area_lost = ([one for part in column for one in part] for column in columns)
-    seconds = time.perf_counter() - start
+    seconds = sum(count.seconds for count in counts)
     return Features(tuple(keys), tuple(images), tuple(texts), np.array(text_lost), np.array(area_lost), seconds)
 
 
-def embed_pictures(pictures: Sequence[Pixels], policy: Policy, model: Model) -> list[Vectors]:
+def _line(policy: Policy) -> list[Step]:
+    """The steps of a policy without those whose scores nothing reads here: segments are scored against every image anyway."""
+    line: list[Step] = []
+    wanted: set[str] = set()
+    for step in reversed(policy.recipe.bound()):
+        scores = isinstance(step, Align | TokenRatio) or (isinstance(step, Truncate) and step.by == "alignment")
+        if policy.kind != "whole" and scores and not wanted & set(step.adds):
+            continue
+        line.insert(0, step)
+        wanted |= set(step.reads)
+    return line
+
+
+def embed_pictures(pictures: Sequence[Pixels], policy: Policy, known: Known) -> list[Vectors]:
     """The views of each image as the policy looks at it, float32 (v, d) each."""
     boxes = [_boxes(policy, pixels) for pixels in pictures]
     views = [
@@ -111,30 +158,31 @@ def embed_pictures(pictures: Sequence[Pixels], policy: Policy, model: Model) -> 
         for pixels, each in zip(pictures, boxes, strict=True)
         for box in each
     ]
-    vectors = iter(embed_in_parts(model.embed_images, views, 16))
+    vectors = iter(known.images(views))
     return [np.stack([next(vectors) for _ in each]) for each in boxes]
 
 
-def _embedded(policy: Policy, kept: Batch, model: Model, change: Change) -> Iterator[Sequence[object]]:
+def _embedded(policy: Policy, kept: Batch, known: Known, change: Change) -> Iterator[Sequence[object]]:
     """Keys, views, pieces and losses of a batch."""
     decode = Decode()
     pictures = [change(decode.image(data).pixels) for data in kept["image"]]
     pieces = _pieces(policy, kept)
-    texts = list(dict.fromkeys(piece for row in pieces for piece in row))
-    known = dict(zip(texts, embed_in_parts(model.embed_texts, texts, 64), strict=True))
+    vectors = iter(known.texts([piece for row in pieces for piece in row]))
     yield kept["key"]
-    yield embed_pictures(pictures, policy, model)
-    yield [np.stack([known[piece] for piece in row]) for row in pieces]
-    yield [0.0 if policy.kind != "whole" else _lost(*pair) for pair in zip(kept["original_text"], final_texts(kept), strict=True)]
+    yield embed_pictures(pictures, policy, known)
+    yield [np.stack([next(vectors) for _ in row]) for row in pieces]
+    whole = policy.kind == "whole"
+    yield list(map(_lost, kept["original_text"], final_texts(kept))) if whole else [0.0] * len(kept)
     yield [cell["lost"] for cell in kept["geometry"]] if "geometry" in kept.table.column_names else [0.0] * len(kept)
 
 
 def _pieces(policy: Policy, kept: Batch) -> list[list[str]]:
     """What of each text is embedded. Where segments are pooled it is all of them: which ones a policy keeps for the true image
-    must not help it to find that image."""
+    must not help it to find that image. Of several captions it is the first, for the same reason."""
     if policy.kind == "whole":
         return [[text] for text in final_texts(kept)]
-    return [[text[start:end] for start, end in sentences(text)[:_SEGMENTS]] or [text] for text in kept["text"]]
+    first = [texts[0] if texts else "" for texts in kept["texts"]]
+    return [[text[start:end] for start, end in sentences(text)[:_SEGMENTS]] or [text] for text in first]
 
 
 def _boxes(policy: Policy, pixels: Pixels) -> list[Box]:

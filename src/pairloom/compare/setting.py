@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from pairloom import readers
 from pairloom.alignment.attention import bank_statistics
+from pairloom.compare.features import Known
 from pairloom.errors import UsageError
-from pairloom.models import Model, embed_bank
+from pairloom.models import embed_bank
 from pairloom.readers.model import Plan, ReadOptions
 from pairloom.run import read_batches
-from pairloom.steps.align import embed_in_parts
 from pairloom.steps.decode import Decode
 from pairloom.steps.hash import ImageHash
 from pairloom.steps.segment import sentences
@@ -72,12 +72,12 @@ class _Seen:
     ratio: float
 
 
-def survey(plan: Plan, reading: ReadOptions, model: Model) -> Setting:
+def survey(plan: Plan, reading: ReadOptions, known: Known) -> Setting:
     """Look at all pairs that can be decoded and have a text, cleaned and not otherwise prepared."""
     seen = list(_pairs(plan, reading))
-    vectors = embed_in_parts(model.embed_texts, [one.text for one in seen], 64)
-    texts = np.stack(vectors) if vectors else np.zeros((0, model.dimension), np.float32)
-    return Setting(tuple(one.key for one in seen), _groups(seen), texts, _buckets(seen, model))
+    vectors = known.texts([one.text for one in seen])
+    texts = np.stack(vectors) if vectors else np.zeros((0, known.model.dimension), np.float32)
+    return Setting(tuple(one.key for one in seen), _groups(seen), texts, _buckets(seen, known))
 
 
 def _pairs(plan: Plan, reading: ReadOptions) -> Iterator[_Seen]:
@@ -109,25 +109,25 @@ def _groups(seen: Sequence[_Seen]) -> Ints:
     return np.array([root(row) for row in range(len(seen))], np.int64)
 
 
-def _buckets(seen: Sequence[_Seen], model: Model) -> dict[str, tuple[str, ...]]:
-    detect = DetectLanguage()
+def _buckets(seen: Sequence[_Seen], known: Known) -> dict[str, tuple[str, ...]]:
+    detect, bank = DetectLanguage(), embed_bank(known.model)
     tokens = [count("clip", one.text) + 2 for one in seen]
     return {
         "aspect ratio": tuple("< 1.2" if one.ratio < 1.2 else "1.2 to 1.8" if one.ratio < 1.8 else "≥ 1.8" for one in seen),
         "text tokens": tuple("≤ 77" if each <= 77 else "78 to 256" if each <= 256 else "> 256" for each in tokens),
         "language": tuple(detect.text(one.text)[0] for one in seen),
-        "most informative sentence": tuple(_place(one.text, model) for one in seen),
+        "most informative sentence": tuple(_place(one.text, bank, known) for one in seen),
     }
 
 
-def _place(text: str, model: Model) -> str:
+def _place(text: str, bank: npt.NDArray[np.float32], known: Known) -> str:
     """Where in the text the sentence stands that tells most about images, whichever image it is."""
     spans = sentences(text)
     if len(spans) < 3:
         return "one of few"
     spans = spans[:512]
-    vectors = model.embed_texts([text[start:end] for start, end in spans])
-    _, deviation = bank_statistics(vectors, embed_bank(model))
+    vectors = np.stack(known.texts([text[start:end] for start, end in spans]))
+    _, deviation = bank_statistics(vectors, bank)
     start, end = spans[int(deviation.argmax())]
     third = int(3 * (start + end) / 2 / max(1, len(text)))
     return ("in the first third", "in the middle", "in the last third")[min(2, third)]
