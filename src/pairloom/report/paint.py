@@ -43,9 +43,10 @@ _FONTS = (
     *("DroidSansFallbackFull", "NotoSerifCJK-Regular", "Hiragino Sans GB", "NotoSansArabic-Regular", "NotoSansHebrew-Regular"),
     *("NotoSansDevanagari-Regular", "NotoSansThai-Regular", "Symbola", "NotoEmoji-Regular", "Arial Unicode"),
 )
-_PIECES = re.compile(
-    r"\n|[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef]|[^\s\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef]+|[^\S\n]+"
-)
+_CJK = "\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef"
+_RIGHT = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc"  # letters that run from right to left, a stretch of which is laid out as one
+_LEFTWARD = re.compile(f"[{_RIGHT}]")
+_PIECES = re.compile(f"\n|[{_RIGHT}][{_RIGHT}\\W]*(?<!\\s)|[{_CJK}]|[^\\s{_CJK}{_RIGHT}]+|[^\\S\n]+")
 _LETTERS = re.compile(r"(?s).")
 
 
@@ -155,10 +156,24 @@ def _pieces(run: Run, width: int) -> Iterator[Run]:
     """Words, single Han letters and spaces; a word that is longer than a line letter by letter."""
     for match in _PIECES.finditer(run.text):
         piece = replace(run, text=" " if match[0].isspace() and match[0] != "\n" else match[0])  # no other space is laid out
-        if len(match[0]) > 8 and _width(piece) > width:
-            yield from (replace(run, text=letter) for letter in _LETTERS.findall(match[0]))
-        else:
+        if len(match[0]) < 8 or _width(piece) <= width:
             yield piece
+        elif _LEFTWARD.match(match[0]):
+            yield from _filled(piece, width)
+        else:
+            yield from (replace(run, text=letter) for letter in _LETTERS.findall(match[0]))
+
+
+def _filled(run: Run, width: int) -> Iterator[Run]:
+    """Words together as far as they fit into a line: those that run from right to left are laid out as one."""
+    line = ""
+    for word in run.text.split():
+        longer = f"{line} {word}" if line else word
+        if line and _width(replace(run, text=longer)) > width:
+            yield replace(run, text=line)
+            longer = word
+        line = longer
+    yield replace(run, text=line)
 
 
 def _draw_run(draw: ImageDraw.ImageDraw, left: float, top: int, height: int, run: Run) -> None:
@@ -178,8 +193,13 @@ def _width(run: Run) -> float:
 
 
 def _by_font(text: str, size: int) -> list[tuple[ImageFont.FreeTypeFont, str]]:
-    """The text in stretches of one font each."""
-    return [(_font(place, size), "".join(letters)) for place, letters in groupby(text, _font_of)]
+    """The text in stretches of one font each. A letter stays in the font of the one before it, if that has it."""
+    places: list[int] = []
+    for letter in text:
+        stays = bool(places) and places[-1] < len(_files()) and _has(places[-1], letter)
+        places.append(places[-1] if stays else _font_of(letter))
+    stretches = groupby(zip(places, text, strict=True), key=lambda one: one[0])
+    return [(_font(place, size), "".join(letter for _, letter in letters)) for place, letters in stretches]
 
 
 @cache
@@ -188,6 +208,7 @@ def _font_of(letter: str) -> int:
     return next((place for place in range(len(_files())) if _has(place, letter)), 0 if letter.isspace() else len(_files()))
 
 
+@cache
 def _has(place: int, letter: str) -> bool:
     font = _font(place, 16)
     return letter.isspace() or bytes(font.getmask(letter)) != bytes(font.getmask("\U0010fffe"))

@@ -103,7 +103,7 @@ def costs(shape: object) -> str:
     lost, padded, distortion = (getattr(shape, name) for name in ("lost", "padded", "distortion"))
     said = [f"{lost:.0%} lost"] if lost >= 0.005 else []
     said += [f"{padded:.0%} padding"] if padded >= 0.005 else []
-    said += [f"{distortion:.2f}× distorted"] if distortion >= 1.005 else []
+    said += [f"{distortion:,.{2 if distortion < 10 else 0}f}× distorted"] if distortion >= 1.005 else []
     return "\n" + ("\n".join(said) or "nothing lost")
 
 
