@@ -13,7 +13,21 @@ from conftest import write_pairs
 
 import pairloom
 
-VERBS = ["check", "init", "models", "repair", "run", "schema", "select", "steps", "verify"]
+VERBS = [
+    "check",
+    "export",
+    "init",
+    "models",
+    "preview",
+    "repair",
+    "report",
+    "run",
+    "schema",
+    "select",
+    "steps",
+    "train",
+    "verify",
+]
 
 
 def pairloom_command(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -25,6 +39,33 @@ def pairloom_command(*arguments: object, cwd: Path | None = None) -> subprocess.
 
 def test_version() -> None:
     assert pairloom_command("--version").stdout == f"pairloom {pairloom.__version__}\n"
+
+
+def test_help_comes_before_the_heavy_imports() -> None:
+    code = (
+        "import sys, pairloom.cli as cli; sys.argv = ['pairloom', '--help']\ntry: cli.main()\nfinally: print(sorted(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert "preview" in said and "'pairloom.cli.run'" in said
+    for heavy in ("numpy", "pyarrow", "pydantic", "PIL", "onnxruntime", "torch", "jinja2"):
+        assert f"'{heavy}'" not in said
+
+
+def test_names_of_functions_and_modules_keep_apart() -> None:
+    """`pairloom.run` is a function and a module, whichever is asked for first."""
+    code = (
+        "import pairloom.run, pairloom.verify, pairloom\n"
+        "import pairloom.compare.judge\n"
+        "from pairloom.run import run_shard\n"
+        "import types\n"
+        "assert all(isinstance(getattr(pairloom, name), types.FunctionType) for name in ('run', 'verify', 'compare', 'open'))\n"
+        "assert pairloom.pipeline.run is pairloom.run and set(pairloom.__all__) < set(dir(pairloom))\n"
+        "assert not hasattr(pairloom, 'nothing')\n"
+        "import pairloom.explain\n"
+        "assert isinstance(pairloom.explain, types.FunctionType)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_verb_has_help() -> None:
@@ -150,3 +191,27 @@ def test_select(pairs: Path, tmp_path: Path) -> None:
     done = pairloom_command("select", tmp_path / "out", tmp_path / "new", "--recipe", tmp_path / "same.yaml", "--json")
     assert json.loads(done.stdout)["pairs_out"] == 8
     assert pairloom_command("verify", tmp_path / "new").returncode == 0
+
+
+def test_preview_and_explain_refuse_other_formats_before_they_work(pairs: Path, tmp_path: Path) -> None:
+    for verb in (["preview", pairs], ["explain", pairs, "--key", "pair-001"]):
+        done = pairloom_command(*verb, "--out", tmp_path / "sheet.pdf")
+        assert done.returncode == 2 and ".html or .png" in done.stderr
+    done = pairloom_command("preview", pairs, "--recipe", "naive", "-n", 3, "--out", tmp_path / "sheet.png")
+    assert done.returncode == 0 and "3 pairs" in done.stderr and (tmp_path / "sheet.png").exists()
+
+
+def test_report_is_written_again(pairs: Path, tmp_path: Path) -> None:
+    pairloom_command("run", pairs, tmp_path / "out", "--recipe", "naive")
+    (tmp_path / "out" / "report.html").unlink()
+    assert pairloom_command("report", tmp_path / "out").returncode == 0
+    assert "not_an_image" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert pairloom_command("report", pairs).returncode == 2
+
+
+def test_export(pairs: Path, tmp_path: Path) -> None:
+    pairloom_command("run", pairs, tmp_path / "out", "--recipe", "naive")
+    done = pairloom_command("export", tmp_path / "out", tmp_path / "csv", "--to", "csv")
+    assert done.returncode == 0 and "8 pairs" in done.stderr and (tmp_path / "csv" / "pairs.tsv").exists()
+    assert pairloom_command("export", tmp_path / "out", tmp_path / "csv", "--to", "csv").returncode == 2
+    assert pairloom_command("export", tmp_path / "out", tmp_path / "zip", "--to", "zip").returncode == 2

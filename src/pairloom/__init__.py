@@ -2,44 +2,12 @@
 
 __version__ = "0.1.0"
 
-from pairloom.alignment import metrics as evaluate
-from pairloom.batch import Batch
-from pairloom.compare import Comparison, compare
-from pairloom.engines.ray import Ray
-from pairloom.errors import Interrupted, PairloomError, RecipeError, Reject, RunError, UsageError
-from pairloom.explain import explain
-from pairloom.geometry import Geometry
-from pairloom.pipeline import run
-from pairloom.readers.model import ReadOptions
-from pairloom.recipe import Recipe
-from pairloom.repair import repair
-from pairloom.reselect import reselect
-from pairloom.score import score
-from pairloom.stats import Summary
-from pairloom.step import Filter, ImageStep, Selection, Step, TextStep, step
-from pairloom.steps.align import Align
-from pairloom.steps.decode import Decode
-from pairloom.steps.dedup import Duplicates
-from pairloom.steps.filters import AspectRatio, Between, Language, MinSide, TextLength
-from pairloom.steps.hash import ImageHash
-from pairloom.steps.image import (
-    BrightnessContrast,
-    CenterCrop,
-    Contain,
-    Encode,
-    Letterbox,
-    NativePatches,
-    RandomCrop,
-    Stretch,
-    TokenRatio,
-)
-from pairloom.steps.rank import KeepTop, Percentile
-from pairloom.steps.segment import Segment
-from pairloom.steps.text import Clean, DetectLanguage, Tokenize
-from pairloom.steps.tiles import Tiles
-from pairloom.steps.truncate import Truncate
-from pairloom.train import Fitting, Trained, train
-from pairloom.verify import verify
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pairloom.api import *  # noqa: F403
 
 __all__ = [
     "Align",
@@ -68,6 +36,7 @@ __all__ = [
     "NativePatches",
     "PairloomError",
     "Percentile",
+    "Prepared",
     "RandomCrop",
     "Ray",
     "ReadOptions",
@@ -91,6 +60,9 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "export",
+    "open",
+    "preview",
     "repair",
     "reselect",
     "run",
@@ -99,3 +71,26 @@ __all__ = [
     "train",
     "verify",
 ]
+
+
+class _Package(ModuleType):
+    """Fetches the public names when one is first asked for, so that `pairloom --help` need not wait for all that they import."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        from pairloom import api
+
+        vars(self).update({each: getattr(api, each) for each in __all__})
+        return vars(self)[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Python would put the module `pairloom.run` in the place of the function `run` when it is imported.
+        if name not in __all__ or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package

@@ -126,6 +126,11 @@ class Batch:
         pixels = None if self.pixels is None else tuple(self.pixels[row] for row in rows)
         return Batch(self.table.take(pa.array(rows, pa.int64())), pixels)
 
+    def _repr_html_(self) -> str:
+        from pairloom.report.notebook import batch_frame
+
+        return batch_frame(self)
+
 
 def _reject_cell(reject: Reject | None) -> dict[str, str] | None:
     return None if reject is None else {"code": reject.code, "message": reject.message}

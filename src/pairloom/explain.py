@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import jinja2
 
 from pairloom import readers
 from pairloom.batch import Batch
@@ -16,25 +12,17 @@ from pairloom.errors import RunError, UsageError
 from pairloom.pipeline import plan_of
 from pairloom.readers.model import ReadOptions
 from pairloom.recipe import Recipe
+from pairloom.report.page import page, write_sheet
+from pairloom.report.parts import Part, weighted_parts
+from pairloom.report.pictures import data_url
 from pairloom.run import make_key
 from pairloom.score import scoring
 from pairloom.step import Step
 from pairloom.steps.align import Align
 from pairloom.steps.image import Contain, Encode
 from pairloom.steps.tiles import SIDES
-from pairloom.writers.parts import write_whole
 
 _SIDE = 768
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A piece of the text that counts. `weight` is None where it is no segment, such as the space between two."""
-
-    text: str
-    weight: float | None = None
-    score: float | None = None
-    best: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +51,21 @@ class Explanation:
 
     def to_html(self) -> str:
         """A page that needs nothing else."""
-        environment = jinja2.Environment(loader=jinja2.PackageLoader("pairloom", "report"), autoescape=True, trim_blocks=True)
-        data = "data:image/jpeg;base64," + base64.b64encode(self.image).decode()
-        return environment.get_template("explain.html.j2").render(it=self, data=data)
+        return page("explain.html.j2", it=self, data=data_url(self.image))
 
-    def save(self, path: Path) -> None:
-        """Write the page."""
-        write_whole(path, self.to_html().encode())
+    def to_png(self) -> bytes:
+        """The same as a picture."""
+        from pairloom.report.sheets import explanation_sheet
+
+        return explanation_sheet(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the page, or the picture.
+
+        Raises:
+            UsageError: if the name ends in neither `.html` nor `.png`.
+        """
+        write_sheet(Path(path), self.to_html, self.to_png)
 
 
 def explain(
@@ -116,22 +112,6 @@ def _explained(batch: Batch, align: Step) -> Explanation:
     ]
     return Explanation(
         *(row["key"], row["source_key"], align.model, row["alignment"], row["similarity"]),
-        *(tuple(_parts(row)), tuple(views), row["original_width"], row["original_height"]),
+        *(tuple(weighted_parts(row)), tuple(views), row["original_width"], row["original_height"]),
         Encode(quality=85).image(Contain(_SIDE).image(batch.pixels[0])),
     )
-
-
-def _parts(row: Mapping[str, Any]) -> Iterator[Part]:
-    """The caption that counts, cut into its segments and what lies between; of overlapping windows each shows what it adds."""
-    text, before = row["text"], 0
-    cells = zip(row["segments"], row["segment_scores"], row["segment_weights"], strict=True)
-    for place, (cell, score, weight) in enumerate(cells):
-        if cell["caption"] != row["best_caption"]:
-            continue
-        start = max(before, cell["start"])
-        if start > before:
-            yield Part(text[before:start])
-        yield Part(text[start : cell["end"]], weight, score, place == row["best_segment"])
-        before = cell["end"]
-    if before < len(text):
-        yield Part(text[before:])

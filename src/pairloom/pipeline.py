@@ -122,7 +122,7 @@ def run(
             raise RunError(_failures(failed))
         place.tidy()  # a worker that died in a run that went on without it
         compile_manifest(place.path, (done[index] for index in sorted(done)), format)
-        write_report(place.path, summary, recipe, format)
+        write_report(place.path)
         write_sums(place.path, sorted(done))
         progress.check(summary)
     return summary

@@ -58,7 +58,7 @@ def reselect(output: str | Path, new: str | Path, recipe: str | None = None, sco
         done = publish(staged, new, chosen, plan["settings"]["format"], list(shards.values()), table)
         compile_manifest(new, done.values(), plan["settings"]["format"])
         summary = Summary.of(printable(str(new)), done.values(), time.perf_counter() - start)
-        write_report(new, summary, chosen, plan["settings"]["format"])
+        write_report(new)
         write_sums(new, done)
     return summary
 

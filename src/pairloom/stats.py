@@ -148,6 +148,11 @@ class Summary:
             "output": self.output,
         }
 
+    def _repr_html_(self) -> str:
+        from pairloom.report.notebook import summary_frame
+
+        return summary_frame(self)
+
 
 def _commonest(reasons: Counter[str]) -> Counter[str]:
     return Counter(dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))))

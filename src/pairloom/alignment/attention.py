@@ -14,13 +14,13 @@ something else is not similar to this image: its c is small.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from pairloom.choices import Kind
+
 Floats = npt.NDArray[np.float64]
-Kind = Literal["whole", "mean", "max", "softmax", "attention"]
 
 
 @dataclass(frozen=True, slots=True)

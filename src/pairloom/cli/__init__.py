@@ -1,4 +1,7 @@
-"""The command: one file a verb, and the one place where errors become exit codes."""
+"""The command: one file a verb, and the one place where errors become exit codes.
+
+A verb imports what it works with when it runs, so that `--help` comes at once.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,12 @@ def main() -> None:
         check,
         compare,
         explain,
+        export,
         init,
         models,
+        preview,
         repair,
+        report,
         run,
         schema,
         score,

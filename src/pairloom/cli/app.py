@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pairloom import __version__
-from pairloom.alignment.attention import Kind
-from pairloom.readers.model import Fetch, ReadOptions
-from pairloom.recipe import Recipe
-from pairloom.steps.align import Align, Views
+from pairloom.choices import Fetch, Kind, Views
+
+if TYPE_CHECKING:
+    from pairloom.readers.model import ReadOptions
+    from pairloom.recipe import Recipe
 
 app = typer.Typer(
     name="pairloom",
@@ -70,6 +71,9 @@ Device = Annotated[
 
 def aligned(recipe: str, **options: Any) -> Recipe:
     """A recipe whose `align` step has the options that were given on the command line."""
+    from pairloom.recipe import Recipe
+    from pairloom.steps.align import Align
+
     found = Recipe.load(recipe)
     given = {name: value for name, value in options.items() if value is not None}
     steps = tuple(dataclasses.replace(step, **given) if isinstance(step, Align) else step for step in found.steps)
@@ -83,6 +87,8 @@ def cores() -> int:
 
 def reading(image_column: str | None, text_column: str | None, encoding: str, fetch: Fetch = "no") -> ReadOptions:
     """The reading options as given on the command line."""
+    from pairloom.readers.model import ReadOptions
+
     return ReadOptions(image_column, text_column, encoding, fetch)
 
 

@@ -8,8 +8,6 @@ import typer
 
 from pairloom.cli.app import Encoding, FetchFrom, ImageColumn, Input, Json, Limit, RecipeName, ShardSize, TextColumn, app, reading
 from pairloom.cli.show import show_estimate
-from pairloom.estimate import estimate
-from pairloom.recipe import Recipe
 
 
 @app.command()
@@ -25,6 +23,9 @@ def check(
     json_: Json = False,
 ) -> None:
     """Check the recipe, count the pairs of INPUT and try some of them; nothing is written."""
+    from pairloom.estimate import estimate
+    from pairloom.recipe import Recipe
+
     found = estimate(input, Recipe.load(recipe), reading(image_column, text_column, encoding, fetch), shard_size, limit)
     if json_:
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False))

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
+from pairloom.choices import Heads, Regime
 from pairloom.cli.app import Device, Encoding, ImageColumn, Input, Json, Sample, TextColumn, Workers, app, cores, reading
 from pairloom.cli.show import say, show_comparison
-from pairloom.compare import compare as compare_policies
-from pairloom.compare.scorers import Heads, Regime
 
 
 @app.command()
@@ -35,6 +34,8 @@ def compare(
     json_: Json = False,
 ) -> None:
     """Compare whole preprocessing policies on the pairs of INPUT: which one helps text and image find each other."""
+    from pairloom.compare import compare as compare_policies
+
     found = compare_policies(
         input, policy, out,
         model=model, regime=regime, head=head, sample=sample, seed=seed, controls=controls, device=device or "auto",

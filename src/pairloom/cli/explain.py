@@ -25,14 +25,15 @@ from pairloom.cli.app import (
     reading,
 )
 from pairloom.cli.show import say, show_explanation
-from pairloom.explain import explain as explain_pair
 
 
 @app.command()
 def explain(
     input: Input,
     key: Annotated[str, typer.Option("--key", "-k", help="The pair's key or source key.", show_default=False)],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write an HTML page as well.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write a sheet as well: .html or .png.", show_default=False)
+    ] = None,
     recipe: RecipeName = "default",
     model: ModelName = None,
     pooling: Pooling = None,
@@ -46,6 +47,11 @@ def explain(
     encoding: Encoding = "utf-8",
 ) -> None:
     """Show which segments of one pair's text carried the match with its image, and which view."""
+    from pairloom.explain import explain as explain_pair
+    from pairloom.report.page import check_sheet
+
+    if out:
+        check_sheet(out)
     chosen = aligned(recipe, model=model, pooling=pooling, views=views, bank=bank, head=head, device=device)
     found = explain_pair(input, key, chosen, reading(image_column, text_column, encoding), shard_size)
     show_explanation(found)

@@ -10,7 +10,6 @@ import typer
 from pairloom.cli.app import app
 from pairloom.cli.show import say
 from pairloom.errors import UsageError
-from pairloom.recipe import recipe_text, shipped_recipes
 
 
 @app.command()
@@ -20,6 +19,8 @@ def init(
     list_: Annotated[bool, typer.Option("--list", help="List the shipped recipes and write nothing.")] = False,
 ) -> None:
     """Write a shipped recipe to a file, to change it."""
+    from pairloom.recipe import recipe_text, shipped_recipes
+
     if list_:
         for name in shipped_recipes():
             typer.echo(recipe_text(name).splitlines()[0].removeprefix("# "))

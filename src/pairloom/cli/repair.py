@@ -11,7 +11,6 @@ import typer
 from pairloom.cli.app import Json, Workers, app, cores
 from pairloom.cli.show import ProgressView, complain, show_places, show_summary
 from pairloom.errors import Interrupted
-from pairloom.repair import repair as make_whole
 
 
 @app.command()
@@ -21,6 +20,8 @@ def repair(
     json_: Json = False,
 ) -> None:
     """Make again the shards of OUTPUT that `verify` finds fault with, from the same input."""
+    from pairloom.repair import repair as make_whole
+
     try:
         with ProgressView(quiet=json_) as view:
             summary = make_whole(output, workers=workers or cores(), say=complain, show=view)

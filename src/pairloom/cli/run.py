@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from pairloom import pipeline
 from pairloom.cli.app import (
     Encoding,
     FetchFrom,
@@ -26,7 +25,6 @@ from pairloom.cli.app import (
     reading,
 )
 from pairloom.cli.show import ProgressView, complain, show_places, show_summary
-from pairloom.engines.ray import Ray
 from pairloom.errors import Interrupted
 
 EngineName = Literal["local", "ray"]
@@ -62,6 +60,9 @@ def run(
     json_: Json = False,
 ) -> None:
     """Prepare the pairs of INPUT into shards in OUTPUT. Run the same again to go on after a stop."""
+    from pairloom import pipeline
+    from pairloom.engines.ray import Ray
+
     try:
         with ProgressView(quiet=json_) as view:
             summary = pipeline.run(

@@ -31,7 +31,6 @@ from pairloom.cli.app import (
     reading,
 )
 from pairloom.cli.show import ProgressView, say, show_summary
-from pairloom.score import score as write_scores
 
 
 @app.command()
@@ -55,6 +54,8 @@ def score(
     json_: Json = False,
 ) -> None:
     """Score how well image and text of each pair of INPUT fit, one row a pair; nothing is prepared."""
+    from pairloom.score import score as write_scores
+
     with ProgressView(quiet=json_) as view:
         summary = write_scores(
             input, output, aligned(recipe, model=model, pooling=pooling, views=views, bank=bank, head=head, device=device),

@@ -10,7 +10,6 @@ import typer
 
 from pairloom.cli.app import Json, app
 from pairloom.cli.show import show_places, show_summary
-from pairloom.reselect import reselect
 
 
 @app.command()
@@ -26,6 +25,8 @@ def select(
     json_: Json = False,
 ) -> None:
     """Select anew among the pairs that `run` prepared, without preparing any of them again."""
+    from pairloom.reselect import reselect
+
     summary = reselect(output, new, recipe, scores)
     if json_:
         typer.echo(json.dumps(summary.to_json(), ensure_ascii=False))

@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from collections import Counter
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pairloom.compare.result import Comparison
-from pairloom.estimate import Estimate
-from pairloom.explain import Explanation
-from pairloom.pipeline import Progress as RunProgress
-from pairloom.stats import Summary
-from pairloom.train import Epoch, Trained
+if TYPE_CHECKING:
+    from pairloom.compare.result import Comparison
+    from pairloom.estimate import Estimate
+    from pairloom.explain import Explanation
+    from pairloom.pipeline import Progress as RunProgress
+    from pairloom.stats import Summary
+    from pairloom.train import Epoch, Trained
 
 _errors = Console(stderr=True, highlight=False)
 _results = Console(highlight=False)

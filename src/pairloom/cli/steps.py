@@ -10,12 +10,13 @@ import typer
 
 from pairloom.cli.app import app
 from pairloom.errors import UsageError
-from pairloom.recipe import REGISTRIES
 
 
 @app.command()
 def steps(name: Annotated[str | None, typer.Argument(help="Show one step with its options.", show_default=False)] = None) -> None:
     """List all steps and selections, or explain one."""
+    from pairloom.recipe import REGISTRIES
+
     if name is None:
         for part, registry in REGISTRIES.items():
             typer.echo(f"{part}:")

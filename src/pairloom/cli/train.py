@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pairloom.choices import Fitting, Loss
 from pairloom.cli.app import (
     Bank,
     Device,
@@ -27,9 +28,6 @@ from pairloom.cli.app import (
     reading,
 )
 from pairloom.cli.show import ProgressView, say, show_epoch, show_trained
-from pairloom.train import Fitting
-from pairloom.train import train as train_head
-from pairloom.train.fit import Loss
 
 
 @app.command()
@@ -59,6 +57,8 @@ def train(
     json_: Json = False,
 ) -> None:
     """Fit the attention head on the pairs of INPUT, for `align: {head: …}`; needs the extra `torch`."""
+    from pairloom.train import train as train_head
+
     with ProgressView(quiet=json_) as view:
         found = train_head(
             input, output, aligned(recipe, model=model, views=views, bank=bank, device=device),

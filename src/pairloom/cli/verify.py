@@ -9,12 +9,13 @@ import typer
 
 from pairloom.cli.app import app
 from pairloom.cli.show import complain, say
-from pairloom.verify import verify as find_faults
 
 
 @app.command()
 def verify(output: Annotated[Path, typer.Argument(help="Folder that `run` wrote.", show_default=False)]) -> None:
     """Read all of OUTPUT: digests, every pair accounted for, every member readable."""
+    from pairloom.verify import verify as find_faults
+
     faults = find_faults(output)
     for fault in faults:
         complain(fault)

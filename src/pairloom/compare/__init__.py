@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from pairloom.batch import Pixels
+from pairloom.choices import Heads, Regime
 from pairloom.compare.cache import kept_features, kept_setting
 from pairloom.compare.features import Features, Known, Policy, Widest, compute
 from pairloom.compare.judge import judge, per_query
 from pairloom.compare.result import Comparison, Measured
-from pairloom.compare.scorers import Heads, Regime, Trial
+from pairloom.compare.scorers import Trial
 from pairloom.compare.setting import Setting, survey
 from pairloom.compare.write import write_comparison
 from pairloom.errors import UsageError

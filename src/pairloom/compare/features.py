@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pairloom import readers
-from pairloom.alignment.attention import Kind
 from pairloom.batch import Batch, Pixels
+from pairloom.choices import Kind
 from pairloom.geometry import Box
 from pairloom.models import Model
 from pairloom.readers.model import Plan, ReadOptions

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pairloom.alignment.metrics import Difference, holm, paired
+from pairloom.choices import Regime
 from pairloom.compare.features import Features, Policy
 from pairloom.compare.measure import Hits, estimates, hits, mean_hits, score_matrix
 from pairloom.compare.result import METRICS, Comparison, Measured
-from pairloom.compare.scorers import Regime, Trial
+from pairloom.compare.scorers import Trial
 from pairloom.compare.setting import Setting
 from pairloom.errors import UsageError
 from pairloom.models import Model

@@ -82,6 +82,12 @@ class Comparison:
             "controls": {name: _measured(one) for name, one in self.controls.items()},
         }
 
+    def _repr_html_(self) -> str:
+        from pairloom.compare.write import page
+        from pairloom.report.page import framed
+
+        return framed(page(self), 48)
+
 
 def _measured(one: Measured) -> dict[str, Any]:
     rest = {"auc": one.auc, "median_rank": one.median_rank, "pairs_per_second": one.pairs_per_second}

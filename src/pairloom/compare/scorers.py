@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from pairloom.alignment.attention import Kind, Pooling, align_each, bank_statistics
+from pairloom.alignment.attention import Pooling, align_each, bank_statistics
 from pairloom.alignment.head import Head, fit_head
+from pairloom.choices import Fitting, Heads, Kind, Regime
 from pairloom.compare.features import Features, Policy
 from pairloom.errors import UsageError
 from pairloom.models import Model
 from pairloom.train.features import Pairs
-from pairloom.train.fit import Fitting, fit_attention_head
+from pairloom.train.fit import fit_attention_head
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
-Regime = Literal["fixed", "refit"]
-Heads = Literal["closed", "trained"]
 
 SEEDS = 3
 """Trainings of a head for each policy: one alone says little of what chance did."""

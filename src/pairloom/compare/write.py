@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import pyarrow as pa
 
-from pairloom import __version__
 from pairloom.compare.result import METRICS, Comparison
+from pairloom.report.page import page as render
+from pairloom.report.page import whole_bytes
 from pairloom.writers.ledger import TableWriter
 from pairloom.writers.parts import Parts
 
@@ -37,7 +37,7 @@ def write_comparison(folder: Path, comparison: Comparison, queries: Mapping[str,
     with Parts(folder) as parts:
         said = json.dumps(comparison.to_json(), ensure_ascii=False, indent=1)
         parts.open("comparison.json").write((said + "\n").encode())
-        parts.open("comparison.html").write(page(comparison).encode())
+        parts.open("comparison.html").write(whole_bytes(page(comparison)))
         table = TableWriter(parts.open("queries.parquet"), _QUERIES)
         table.write(pa.table(dict(queries), schema=_QUERIES))
         table.close()
@@ -46,13 +46,11 @@ def write_comparison(folder: Path, comparison: Comparison, queries: Mapping[str,
 
 def page(comparison: Comparison) -> str:
     """The comparison as one page that needs nothing else."""
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("pairloom", "report"), autoescape=True, trim_blocks=True)
     bars = {
         title: [_bar(name, one.metrics[metric]) for name, one in {**comparison.policies, **comparison.controls}.items()]
         for metric, title in METRICS.items()
     }
-    template = environment.get_template("comparison.html.j2")
-    return template.render(it=comparison, bars=bars, metrics=METRICS, version=__version__)
+    return render("comparison.html.j2", it=comparison, bars=bars, metrics=METRICS)
 
 
 def _bar(name: str, one: object) -> Bar:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pairloom.batch import Row
 from pairloom.errors import UsageError
-from pairloom.readers import folder, parquet, table, webdataset
+from pairloom.readers import folder, llava, parquet, table, webdataset
 from pairloom.readers.cells import IMAGES
 from pairloom.readers.fetch import fetched
 from pairloom.readers.inputs import exists, expand, identity, is_url
@@ -26,6 +26,7 @@ _READERS: dict[str, tuple[_Pass, _Read]] = {
     "tsv": (table.index_tsv, table.read),
     "jsonl": (table.index_jsonl, table.read),
     "parquet": (parquet.index, parquet.read),
+    "llava": (llava.index, llava.read),
 }
 _KINDS = {
     "tar": "webdataset",
@@ -35,6 +36,7 @@ _KINDS = {
     "ndjson": "jsonl",
     "parquet": "parquet",
     "pq": "parquet",
+    "json": "llava",
 }
 _METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
@@ -48,9 +50,10 @@ def plan(
 ) -> Plan:
     """Find all rows of the inputs and cut them into shards of at most `shard_size` rows, none of two containers.
 
-    An input is a file (`.tar`, `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`), a folder, a glob, a brace range such as
-    `{00000..00041}.tar`, several of these with `::` between them, or the URL of a file. Of a folder counts the first of: a
-    `metadata.jsonl`, `.csv` or `.parquet` (Hugging Face's imagefolder), images at any depth, tars, tables of one kind.
+    An input is a file (`.tar`, `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`, LLaVA's `.json`), a folder, a glob, a brace
+    range such as `{00000..00041}.tar`, several of these with `::` between them, or the URL of a file. Of a folder counts the
+    first of: a `metadata.jsonl`, `.csv` or `.parquet` (Hugging Face's imagefolder), images at any depth, tars, tables of one
+    kind.
 
     `limit` takes the first rows of the whole input, `sample` that many of them, evenly spread.
     """
@@ -135,7 +138,7 @@ def _in_folder(name: str) -> list[tuple[str, str]]:
     kinds: dict[str, list[str]] = {}
     for file in files:
         suffix = file.rpartition(".")[2].lower()
-        if suffix in _KINDS:
+        if suffix in _KINDS and suffix != "json":  # beside tables those are counts and plans
             kinds.setdefault(_KINDS[suffix], []).append(base + file)
     if "webdataset" in kinds:  # the tables beside tars, as img2dataset and Pairloom write them, describe the same pairs
         return [(each, "webdataset") for each in kinds["webdataset"]]

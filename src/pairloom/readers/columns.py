@@ -16,7 +16,7 @@ IMAGE = (
     *("jpg", "jpeg", "png", "webp", "image_file", "image_filename", "image_name", "picture", "photo"),
 )
 TEXT = ("text", "caption", "captions", "title", "alt", "txt", "texts", "description", "alt_text", "sentence", "sentences")
-KEY = ("id", "key", "__key__", "uid")
+KEY = ("id", "key", "__key__", "uid", "sample_id", "image_id")
 URL = ("url", "image_url", "img_url", "image_link")
 """Usual names, in lower case; the first that a table has counts. Those of URLs count where they are fetched."""
 
@@ -40,9 +40,17 @@ def find_columns(names: Iterable[str], options: ReadOptions, table: str) -> Colu
         what = "image" if image is None else "text"
         problem = f"no column {asked!r}" if asked else f"no {what} column with a usual name"
         columns = ", ".join(printable(name) for name in there) or "none"
-        raise UsageError(f"{printable(table)} has {problem}; its columns are: {columns}. Name the {what} column with {flag}.")
+        known = f"{printable(table)} has {problem}; its columns are: {columns}."
+        raise UsageError(f"{known} Name the {what} column with {flag}.{_hint(there) if image is None else ''}")
     key = _find([name for name in there if name not in (image, text)], None, KEY)
     return Columns(image, text, key)
+
+
+def _hint(names: list[str]) -> str:
+    url = _find(names, None, URL)
+    if url is None:
+        return ""
+    return f" Images that are named by URL, as in {printable(url)}, are fetched with --fetch public."
 
 
 def _find(names: list[str], asked: str | None, usual: tuple[str, ...]) -> str | None:

@@ -16,9 +16,10 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from pairloom import __version__
 from pairloom.batch import Row
+from pairloom.choices import Fetch
 from pairloom.errors import Reject
 from pairloom.readers.cells import MAX_IMAGE_BYTES, check_size
-from pairloom.readers.model import Fetch, printable
+from pairloom.readers.model import printable
 
 AT_A_TIME, PER_HOST = 32, 4
 SECONDS, TRIES, REDIRECTS = 20.0, 3, 5

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
+
+from pairloom.choices import Fetch
 
 T = TypeVar("T")
-Fetch = Literal["no", "public", "any"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,81 +1,78 @@
-"""A run as one HTML page that needs nothing else: counts by step, reasons, what was done to the pairs, and some of them."""
+"""A run as one HTML page that needs nothing else: what went where and why, what the pairs are like, and some of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import numpy as np
-
-from pairloom import __version__
-from pairloom.recipe import Recipe
-from pairloom.report.pictures import cut, extreme_pairs, some_pairs, spread
-from pairloom.stats import Summary
-from pairloom.writers.ledger import read_schema, read_tables
+from pairloom.errors import RunError
+from pairloom.finished import Finished
+from pairloom.report import measures
+from pairloom.report.page import page, whole_bytes
+from pairloom.report.pictures import extreme_pairs, some_pairs
+from pairloom.report.rejected import rejected
 from pairloom.writers.parts import write_whole
 
-_PAIRS, _EXTREMES, _REJECTS = 24, 8, 50
-_MEASURES = {
-    "geometry.lost": "share of the image cropped away",
-    "geometry.padded": "share of the canvas that is padding",
-    "geometry.distortion": "distortion (1 is none)",
-    "tokens_kept": "text tokens kept",
-    "tokens_lost": "text tokens lost",
-    "cleaned_chars": "characters cleaned away",
-    "token_ratio": "image tokens per text token",
-    "alignment": "alignment",
-    "similarity": "similarity",
-}
+_PAIRS, _EXTREMES, _FAULTS, _INPUTS, _LANGUAGES = 18, 8, 50, 12, 8
 
 
-def write_report(output: Path, summary: Summary, recipe: Recipe, format: str) -> Path:
-    """Write `report.html` below `output` from what is committed there."""
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("pairloom", "report"), autoescape=True, trim_blocks=True)
-    page = environment.get_template("report.html.j2").render(
-        version=__version__,
-        summary=summary,
-        recipe=recipe.to_yaml(),
-        measures=_measures(output, summary.shards),
-        extremes=extreme_pairs(output, summary.shards, format, _EXTREMES),
-        pairs=some_pairs(output, summary.shards, format, _PAIRS),
-        rejects=_rejects(output, summary.shards),
-    )
-    path = output / "report.html"
-    write_whole(path, page.encode())
+def write_report(output: str | Path) -> Path:
+    """Write `report.html` below `output` from what is committed there; nothing is prepared again.
+
+    Of a run that has not ended it tells as much as is done, and says so. It stays under 3 MB, whatever the run's size:
+    charts are made of at most 20 shards, pictures of about a hundred pairs.
+
+    Raises:
+        UsageError: if there is no output of Pairloom.
+        RunError: if a ledger that a manifest names can't be read.
+    """
+    run = Finished.read(output)
+    try:
+        html = page("report.html.j2", **_content(run))
+    except (OSError, ValueError, LookupError) as fault:
+        raise RunError(f"{output} can't be read, `pairloom verify` says more: {fault}") from None
+    path = run.path / "report.html"
+    write_whole(path, whole_bytes(html))
     return path
 
 
-def _measures(output: Path, shards: int) -> list[tuple[str, str, str, str]]:
-    """Mean, median and 95th percentile of what the ledger says was done, over at most 20 shards."""
-    columns: dict[str, list[Any]] = {}
-    for index in spread(shards, 20):
-        path = output / f"{index:05d}.parquet"
-        roots = {name.partition(".")[0] for name in _MEASURES} & set(read_schema(path).names)
-        for table in read_tables(path, sorted(roots)) if roots else ():
-            for name, values in zip(table.flatten().column_names, table.flatten().columns, strict=True):
-                if name in _MEASURES:
-                    columns.setdefault(name, []).append(values.to_numpy())
-    rows: list[tuple[str, str, str, str]] = []
-    for name, title in _MEASURES.items():
-        values = np.concatenate(columns[name]).astype(float) if name in columns else np.empty(0)
-        if values.size:
-            mean, median, high = map(_short, (values.mean(), np.median(values), np.percentile(values, 95)))
-            rows.append((title, mean, median, high))
-    return rows
+def _content(run: Finished) -> dict[str, Any]:
+    """All that the template shows."""
+    recipe, summary, lost = run.plan["recipe"], run.summary(), rejected(run)
+    values = measures.read_values(run, recipe)
+    told, guessed = measures.languages(run)
+    return {
+        "run": run,
+        "summary": summary,
+        "name": run.path.resolve().name,
+        "planned": len(run.plan["shards"]),
+        "faults": summary.faults[:_FAULTS],
+        "lost": lost,
+        "charts": measures.charts(values, measures.dropped_values(lost.messages), recipe),
+        "numbers": measures.numbers(values),
+        "languages": _commonest(told),
+        "languages_guessed": guessed,
+        "heaviest": measures.heaviest(values, run),
+        "extremes": extreme_pairs(run, _EXTREMES),
+        "pairs": some_pairs(run, _PAIRS),
+        "recipe": _recipe(run),
+        "inputs": run.plan["containers"][:_INPUTS],
+        "workers": sorted({run["workers"] for run in run.runs}),
+        "pythons": sorted({run["python"] for run in run.runs}),
+    }
 
 
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def _commonest(counts: Counter[str]) -> list[tuple[str, int]]:
+    """The commonest languages, and all others as one."""
+    first = counts.most_common(_LANGUAGES)
+    others = counts.total() - sum(count for _, count in first)
+    return [*first, ("others", others)] if others else first
 
 
-def _rejects(output: Path, shards: int) -> list[dict[str, str]]:
-    return list(islice(_each_reject(output, shards), _REJECTS))
-
-
-def _each_reject(output: Path, shards: int) -> Iterator[dict[str, str]]:
-    for index in range(shards):
-        for table in read_tables(output / "rejects" / f"{index:05d}.parquet", rows=4):  # few at a time: texts may be large
-            yield from ({**row, "original_text": cut(row["original_text"] or "", 160)} for row in table.to_pylist())
+def _recipe(run: Finished) -> str:
+    try:
+        return (run.path / "recipe.yaml").read_text("utf-8")
+    except OSError:  # it is in the plan as well
+        return json.dumps(run.plan["recipe"], indent=1, ensure_ascii=False)

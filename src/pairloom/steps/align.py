@@ -6,15 +6,16 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pairloom.alignment.attention import Alignment, Kind, align, bank_statistics
+from pairloom.alignment.attention import Alignment, align, bank_statistics
 from pairloom.alignment.trained import AttentionHead, head_digest, load_head
 from pairloom.batch import Batch, Pixels
+from pairloom.choices import Kind, Views
 from pairloom.errors import Reject, UsageError
 from pairloom.geometry import Box, Geometry
 from pairloom.models import Model, bank_digest, embed_bank, load
@@ -22,7 +23,6 @@ from pairloom.step import Step, lift, step
 from pairloom.steps.tiles import SIDES, TILES, Tiles
 
 Vectors = npt.NDArray[np.float32]
-Views = Literal["whole", "long", "tiles"]
 
 _LONG = 2.0  # from this aspect ratio on, a square view shows less than half of the image
 _IMAGES, _TEXTS = 16, 64  # at a time; cut by row order, so that the same shard gives the same batches

@@ -12,6 +12,7 @@ from typing import Any
 
 from pairloom.alignment.export import head_graph
 from pairloom.alignment.trained import FILE
+from pairloom.choices import Fitting
 from pairloom.errors import UsageError
 from pairloom.extras import need
 from pairloom.models import embed_bank, load
@@ -22,7 +23,7 @@ from pairloom.score import scoring
 from pairloom.step import threads
 from pairloom.steps.align import Align
 from pairloom.train.features import Pairs, embed_pairs, kept_pairs
-from pairloom.train.fit import Epoch, Fitting, fit_attention_head
+from pairloom.train.fit import Epoch, fit_attention_head
 from pairloom.writers.arrays import digest
 from pairloom.writers.parts import Parts
 

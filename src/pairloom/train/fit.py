@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,12 @@ from safetensors import SafetensorError, safe_open
 from pairloom.alignment.attention import Pooling
 from pairloom.alignment.metrics import ranks, recall_at
 from pairloom.alignment.trained import AttentionHead
+from pairloom.choices import Fitting
 from pairloom.errors import UsageError
 from pairloom.extras import need
 from pairloom.train.features import Pairs
 from pairloom.writers.parts import write_whole
 
-Loss = Literal["infonce", "sigmoid"]
 Ints = npt.NDArray[np.int64]
 
 FEWEST = 20
@@ -37,36 +37,6 @@ FEWEST = 20
 _MOST = 1000  # groups to validate on: more cost time and say little
 _BLOCK = 32  # texts scored at a time there
 _ROWS = 256  # vectors whose cosines are kept as they are, a batch
-
-
-@dataclass(frozen=True)
-class Fitting:
-    """How a head is fitted by AdamW: `structure` is the weight of the penalty, `decay` pulls the maps to none at all, training
-    stops when `patience` epochs brought nothing on the share `validation` of the groups of duplicates.
-
-    Raises:
-        UsageError: if a value makes no sense.
-    """
-
-    loss: Loss = "infonce"
-    epochs: int = 40
-    batch: int = 128
-    rate: float = 1e-3
-    decay: float = 0.1
-    structure: float = 10.0
-    validation: float = 0.1
-    patience: int = 5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        whole = min(self.epochs, self.patience) >= 1 and self.batch >= 2 and self.seed >= 0
-        if self.loss not in get_args(Loss):
-            raise UsageError(f"there is no loss {self.loss!r}; give {' or '.join(get_args(Loss))}")
-        if not (whole and self.rate > 0 and min(self.decay, self.structure) >= 0 and 0 < self.validation < 1):
-            raise UsageError(
-                "training needs epochs and patience of at least 1, a batch of at least 2, a rate above 0, structure and decay of "
-                "at least 0, validation between 0 and 1, a seed of at least 0"
-            )
 
 
 @dataclass(frozen=True, slots=True)

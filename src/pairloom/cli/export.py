@@ -1,0 +1,25 @@
+"""`pairloom export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pairloom.choices import PROMPT, Layout
+from pairloom.cli.app import app
+from pairloom.cli.show import say
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Argument(help="Folder that `run` or `select` wrote.", show_default=False)],
+    dest: Annotated[Path, typer.Argument(help="Folder for the export; new or empty.", show_default=False)],
+    to: Annotated[Layout, typer.Option("--to", "-t", help="The layout.", show_default=False)],
+    prompt: Annotated[str, typer.Option(help="For llava: what the human asks.")] = PROMPT,
+) -> None:
+    """Write the pairs of OUTPUT in the layout of another tool; images are copied as they are."""
+    from pairloom.export import export as export_pairs
+
+    say(f"wrote {export_pairs(output, dest, to, prompt):,} pairs to {dest}")

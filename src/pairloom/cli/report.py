@@ -1,0 +1,19 @@
+"""`pairloom report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pairloom.cli.app import app
+from pairloom.cli.show import say
+
+
+@app.command()
+def report(output: Annotated[Path, typer.Argument(help="Folder that `run` or `select` wrote.", show_default=False)]) -> None:
+    """Write report.html of OUTPUT again, from what is committed there; nothing is prepared again."""
+    from pairloom.report import write_report
+
+    say(f"wrote {write_report(output)}")

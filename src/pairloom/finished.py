@@ -1,0 +1,173 @@
+"""The folder of a run as it is read afterwards: what it was made from, which shards are committed, and their pairs."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pairloom.batch import Batch
+from pairloom.errors import RunError, UsageError
+from pairloom.output import PLAN, STAGED, read_plan
+from pairloom.readers.model import printable
+from pairloom.readers.webdataset import TarHeader
+from pairloom.stats import Stats, Summary
+from pairloom.writers.ledger import read_schema, read_tables
+from pairloom.writers.shard import data_name, manifest_name
+
+_SAID = ("status", "error_message")  # what only the ledger has
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An output, or as much of one as is committed. `root` is where its shards lie: `staged/` until the selection is made."""
+
+    path: Path
+    plan: dict[str, Any]
+    root: Path
+    stats: tuple[Stats, ...]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Finished:
+        """Look into the folder of a run.
+
+        Raises:
+            UsageError: if no run has begun there.
+        """
+        path = Path(path)
+        plan = read_plan(path)
+        if plan is None:
+            raise UsageError(f"{path} is no output of Pairloom: it holds no {PLAN}")
+        final = list(_stats(path, plan))
+        if len(final) == len(plan["shards"]) or not (path / STAGED).is_dir():
+            return cls(path, plan, path, tuple(final))
+        return cls(path, plan, path / STAGED, tuple(_stats(path / STAGED, plan)))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard that was planned is there."""
+        return self.root == self.path and len(self.stats) == len(self.plan["shards"])
+
+    @property
+    def format(self) -> str:
+        """`webdataset` or `parquet`."""
+        return str(self.plan["settings"]["format"])
+
+    @property
+    def shards(self) -> list[int]:
+        """The numbers of the committed shards."""
+        return [stats.shard for stats in self.stats]
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """What each run that worked on the folder noted: times, Python, workers."""
+        noted = []
+        for path in sorted((self.path / "runs").glob("*.json")):
+            try:
+                noted.append(json.loads(path.read_text("utf-8")))
+            except (OSError, ValueError):  # only times are lost
+                continue
+        return noted
+
+    def summary(self) -> Summary:
+        """The counts of all committed shards, with the times of all runs that made them."""
+        runs = self.runs
+        seconds: Counter[str] = Counter()
+        for run in runs:
+            for step, place in _places(run["steps"], lambda step: str(step["name"])):
+                seconds[place] += step["seconds"]
+        made = Summary.of(printable(str(self.path)), self.stats, sum(run["seconds"] for run in runs))
+        steps = tuple(replace(step, seconds=seconds[place]) for step, place in _places(made.steps, lambda step: str(step.name)))
+        return replace(made, steps=steps)
+
+    def ledger(self, index: int) -> Path:
+        """The ledger of a shard."""
+        return self.root / f"{index:05d}.parquet"
+
+    def rejects(self, index: int) -> Path:
+        """The rejected pairs of a shard."""
+        return self.root / "rejects" / f"{index:05d}.parquet"
+
+    @property
+    def suffix(self) -> str | None:
+        """The suffix of all stored images, None where each has that of its own format."""
+        encoded = [step["encode"]["format"] for step in self.plan["recipe"]["steps"] if "encode" in step]
+        return ("jpg" if encoded[-1] == "jpeg" else encoded[-1]) if encoded else None
+
+    def schema(self, index: int) -> pa.Schema:
+        """The columns of a shard's pairs, without the image."""
+        return pa.schema([field for field in read_schema(self.ledger(index)) if field.name not in _SAID])
+
+    def batches(self, index: int, rows: int = 64) -> Iterator[Batch]:
+        """All pairs of a shard in their order, the encoded images and the columns of the ledger.
+
+        Raises:
+            RunError: if the two don't hold the same pairs.
+        """
+        pairs = images(self.root / data_name(index, self.format), None)
+        for table in read_tables(self.ledger(index), self.schema(index).names, rows):
+            keys = table["key"].to_pylist()
+            found = list(islice(pairs, len(keys)))
+            if [key for key, _ in found] != keys:
+                raise RunError(f"shard {index} of {self.path} is not what its ledger says; `pairloom verify` tells more")
+            yield Batch(table.append_column("image", pa.array([data for _, data in found], pa.large_binary())))
+
+    def images(self, index: int, keys: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        """The encoded images of some pairs of a shard, by key, in the order of the shard."""
+        return images(self.root / data_name(index, self.format), keys)
+
+
+def images(path: Path, keys: Collection[str] | None) -> Iterator[tuple[str, bytes]]:
+    """The encoded images of some pairs of a tar or Parquet file of pairs, or of all, by key."""
+    left = None if keys is None else set(keys)
+    for key, read in _pairs(path) if left is None or left else ():
+        if left is None or key in left:
+            yield key, read()
+            if left is not None:
+                left.remove(key)
+                if not left:
+                    return
+
+
+def _pairs(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    if path.suffix == ".parquet":
+        for table in read_tables(path, ["key", "image"], 64):
+            for key, cell in zip(table["key"].to_pylist(), table["image"], strict=True):
+                yield key, partial(_bytes_of, cell)
+        return
+    with tarfile.open(path, "r:", tarinfo=TarHeader) as tar:
+        for member in tar:
+            key, _, suffix = member.name.partition(".")
+            if suffix not in ("json", "txt"):
+                file = tar.extractfile(member)
+                assert file is not None  # what we write are plain files
+                yield key, file.read
+
+
+def _bytes_of(cell: pa.Scalar) -> bytes:
+    data: bytes = cell["bytes"].as_py()
+    return data
+
+
+def _stats(root: Path, plan: dict[str, Any]) -> Iterator[Stats]:
+    for shard in plan["shards"]:
+        try:
+            yield Stats.from_json(json.loads((root / manifest_name(shard["index"])).read_text("utf-8"))["stats"])
+        except (OSError, ValueError, KeyError, TypeError):  # not committed
+            continue
+
+
+def _places(steps: Any, name: Any) -> Iterator[tuple[Any, str]]:
+    """Steps, each with a name that is its own: of two of one name the second is another one."""
+    seen: Counter[str] = Counter()
+    for step in steps:
+        seen[name(step)] += 1
+        yield step, f"{name(step)} {seen[name(step)]}"
