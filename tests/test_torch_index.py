@@ -10,10 +10,10 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import picture
+from conftest import picture, write_pairs
 from torch_sets import prepared, write_raw
 
-from pairloom import Letterbox
+from pairloom import Letterbox, run
 from pairloom.errors import UsageError
 from pairloom.torch import Machine, PairLoader
 from pairloom.torch.cache import Cache
@@ -29,6 +29,14 @@ def test_a_remote_output_gives_what_the_local_one_does(tmp_path: Path) -> None:
     local, remote = (PairLoader(path, 8, image=SMALL, machine=machine) for path in (output, "memory://remote-set"))
     assert [batch["keys"] for batch in local] == [batch["keys"] for batch in remote]
     assert len(list((tmp_path / "cache").glob("*.tar"))) == 3
+
+
+def test_an_output_that_lost_pairs_in_one_shard_to_a_selection(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "pairs", 8)
+    for suffix in ("jpg", "txt"):
+        shutil.copy(folder / f"pair-000.{suffix}", folder / f"pair-007.{suffix}")
+    assert run(folder, tmp_path / "out", "letterbox", shard_size=4).reasons == {"duplicate": 1}
+    assert len({key for batch in PairLoader(tmp_path / "out", 7, image=SMALL) for key in batch["keys"]}) == 7
 
 
 def test_a_state_outlives_a_move(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def output_index(path: str, cache: Cache) -> Index:
     """
     plan = _plan(path)
     manifests = [_manifest(path, shard["index"]) for shard in plan["shards"]]
-    if len({one["fingerprint"] for one in manifests}) > 1:
+    selected = "select" in plan["recipe"] or "scores" in plan["settings"]  # then what is dropped in a shard counts, too
+    if not selected and len({one["fingerprint"] for one in manifests}) > 1:
         raise UsageError(f"{path} holds shards of different recipes: run again, or begin it anew with --restart")
     format = plan["settings"]["format"]
     digest = hashlib.sha256(json.dumps([format, manifests], sort_keys=True).encode()).hexdigest()[:32]
