@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -63,7 +65,7 @@ def run(
 ) -> None:
     """Prepare the pairs of INPUT into shards in OUTPUT. Run the same again to go on after a stop."""
     try:
-        with ProgressView(quiet=json_) as view:
+        with redirect_stdout(sys.stderr), ProgressView(quiet=json_) as view:  # Ray prints what it notices
             summary = pipeline.run(
                 input, output, recipe,
                 workers=workers or (cores() if engine == "local" else None),
