@@ -100,6 +100,19 @@ def test_repair(pairs: Path, tmp_path: Path) -> None:
     assert pairloom_command("repair", tmp_path / "nowhere").returncode == 2
 
 
+def test_what_libraries_print_is_not_on_standard_output(pairs: Path, tmp_path: Path) -> None:
+    code = (
+        "from pairloom import pipeline\n"
+        "real = pipeline.run\n"
+        "pipeline.run = lambda *some, **options: print('a worker died') or real(*some, **options)\n"
+        "from pairloom.cli import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code, "run", str(pairs), str(tmp_path / "out"), "--recipe", "naive", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert json.loads(done.stdout)["pairs_out"] == 8 and "a worker died" in done.stderr
+
+
 def test_run_shows_steps_and_reasons(pairs: Path, tmp_path: Path) -> None:
     done = pairloom_command("run", pairs, tmp_path / "out")
     assert done.stdout == "" and "not_an_image 2" in done.stderr

@@ -36,7 +36,7 @@ def test_an_output_that_lost_pairs_in_one_shard_to_a_selection(tmp_path: Path) -
     for suffix in ("jpg", "txt"):
         shutil.copy(folder / f"pair-000.{suffix}", folder / f"pair-007.{suffix}")
     assert run(folder, tmp_path / "out", "letterbox", shard_size=4).reasons == {"duplicate": 1}
-    assert len([key for batch in PairLoader(tmp_path / "out", 4, image=SMALL) for key in batch["keys"]]) == 7
+    assert len({key for batch in PairLoader(tmp_path / "out", 7, image=SMALL) for key in batch["keys"]}) == 7
 
 
 def test_a_state_outlives_a_move(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def run(
             time.perf_counter() - start,
             len(plan.shards) - len(todo),
         )
-        _record(place.path, summary, workers or 1, failed)
+        _record(place.path, summary, {"engine": str(engine), "workers": workers}, failed)
         if failed:
             raise RunError(_failures(failed))
         place.tidy()  # a worker that died in a run that went on without it
@@ -175,9 +175,9 @@ def _failures(failed: list[Outcome]) -> str:
     return f"{count} stayed undone:\n{lines}{more}\nDone shards are kept; mend the cause and run the same again."
 
 
-def _record(path: Path, summary: Summary, workers: int, failed: list[Outcome]) -> None:
+def _record(path: Path, summary: Summary, how: dict[str, Any], failed: list[Outcome]) -> None:
     """Keep what differs from run to run (times, host, faults) apart from what is digested."""
-    about = {"host": platform.node(), "python": platform.python_version(), "workers": workers, **summary.to_json()}
+    about = {"host": platform.node(), "python": platform.python_version(), **how, **summary.to_json()}
     about["failed"] = [dataclasses.asdict(outcome) for outcome in failed]
     write_json(path / "runs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.json", about)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -64,7 +66,7 @@ def run(
     from pairloom.engines.ray import Ray
 
     try:
-        with ProgressView(quiet=json_) as view:
+        with redirect_stdout(sys.stderr), ProgressView(quiet=json_) as view:  # Ray prints what it notices
             summary = pipeline.run(
                 input, output, recipe,
                 workers=workers or (cores() if engine == "local" else None),

@@ -81,7 +81,8 @@ class Ray:
         waiting, running = iter(shards), dict[Any, Shard]()
         try:
             while True:
-                most = workers or 2 * self._places(ray)  # a task for each place is on its way when the one there ends
+                # One for each place is on its way when the one there ends; without any place all wait for one.
+                most = workers or max(1, 2 * self._places(ray))
                 running |= {task.remote(shared, shard, board): shard for shard in islice(waiting, max(0, most - len(running)))}
                 if not running:
                     return
