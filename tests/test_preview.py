@@ -14,6 +14,7 @@ from test_report import HOSTILE, Page, assert_inert
 
 from pairloom import Recipe, UsageError, explain, preview
 from pairloom.preview import pieces_of
+from pairloom.report import paint
 from pairloom.report.paint import Run, text_block
 
 RECIPE = "steps: [decode, clean, segment, {truncate: {max_tokens: 16}}, {center_crop: {size: 96}}, encode]"
@@ -110,3 +111,16 @@ def test_letters_without_a_font_are_drawn_all_the_same() -> None:
     buffer = io.BytesIO()
     text_block(200, [Run("\U00012000 \U0010ffff")]).save(buffer, "PNG")
     assert buffer.tell()
+
+
+def test_without_any_font_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = (paint._files, paint._font, paint._font_of, paint._has)
+    for each in cached:
+        each.cache_clear()
+    monkeypatch.setattr(paint, "_FONTS", ())
+    try:
+        block = np.asarray(text_block(200, [Run("words, \u4e24\u53ea\u732b")]))
+        assert paint._files() == () and (block < 128).any()
+    finally:
+        for each in cached:
+            each.cache_clear()
