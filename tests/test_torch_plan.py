@@ -16,8 +16,8 @@ from pairloom.torch.plan import Batching, Lengths, Schedule, schedule
 
 def lengths(count: int, seed: int = 0, buckets: int = 5) -> Lengths:
     rng = np.random.default_rng(seed)
-    draw = (rng.integers(0, buckets, count), rng.integers(1, 200, count), rng.integers(2, 78, count))
-    return Lengths(*(values.astype(np.int32) for values in draw))
+    bucket, grid, text = rng.integers(0, buckets, count), rng.integers(1, 15, (count, 2)), rng.integers(2, 78, count)
+    return Lengths(*(values.astype(np.int32) for values in (bucket, grid, text, -(-text // 8) * 8)))
 
 
 def batches(plan: Schedule) -> list[list[int]]:
@@ -61,7 +61,7 @@ def test_no_batch_goes_over_the_token_budget(table: Lengths, spare: int, ranks: 
     assert len(seen) == len(table)
     assert sum(seen.values()) - len(table) == -len(table) % divisor
     for batch in batches(plan):
-        longest = table.image[batch].max() + math.ceil(table.text[batch].max() / 8) * 8
+        longest = table.image[batch].max(0).prod() + table.most[batch].max()
         assert len(batch) % divisor == 0
         assert len(batch) // ranks * longest <= budget
 
@@ -106,13 +106,30 @@ def test_sets_are_mixed_by_how_often_their_pairs_are_shown() -> None:
     assert {row for row in seen if row >= 40} != {row for row in other if row >= 40}
 
 
+weights = st.sampled_from([0.5, 1.0, 1.7, 2.0, 3.0, 5.5])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(40, 120), st.integers(40, 120), weights, weights, st.booleans(), st.fixed_dictionaries(shapes))
+def test_no_batch_has_a_pair_twice(one: int, two: int, often: float, other: float, tokens: bool, shape: dict[str, int]) -> None:
+    """A pair that is shown several times an epoch would be its own negative in contrastive training."""
+    table = lengths(one + two)
+    batching = Batching(token_budget=8 * 300, divisor=8, **shape) if tokens else Batching(10, **shape)
+    plan = schedule(table, batching, 1, 1, 0, [(one, often), (two, other)])
+    assert [batch for batch in batches(plan) if len(set(batch)) < len(batch)] == []
+    seen = Counter(row for batch in batches(plan) for row in batch)
+    shown = round(one * often) + round(two * other)
+    assert sum(seen.values()) - shown == -shown % (8 if tokens else 10)
+    assert all(seen[row] >= int(often if row < one else other) for row in range(one + two))
+
+
 def test_what_cannot_be_planned_is_refused() -> None:
     for options in ({}, {"batch_size": 2, "token_budget": 9}, {"batch_size": 0}, {"batch_size": 1, "remainder": "lose"}):
         with pytest.raises(UsageError):
             Batching(**options)
     with pytest.raises(UsageError, match="not one pair"):
         schedule(lengths(0), Batching(4), 1, 0, 0)
-    with pytest.raises(UsageError, match="token_budget is 100; 8 pairs of the longest image and text need"):
+    with pytest.raises(UsageError, match="token_budget is 100; 8 pairs of the largest image and text need"):
         schedule(lengths(50), Batching(token_budget=100), 1, 0, 0)
     with pytest.raises(UsageError, match="3 ranks can't share"):
         schedule(lengths(50), Batching(token_budget=10_000, divisor=8), 3, 0, 0)

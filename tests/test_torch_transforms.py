@@ -127,3 +127,14 @@ def test_transparency_and_orientation_are_seen_to() -> None:
     Image.fromarray(picture(64, 32)).save(buffer, "PNG", exif=exif)
     shown = image_transform(Letterbox(64)).show(Image.open(io.BytesIO(buffer.getvalue())))
     assert shown.geometry.box == (16, 0, 48, 64)
+
+
+@pytest.mark.parametrize(
+    "image", [torch.zeros(3, 40, 60, dtype=torch.uint8), np.zeros((40, 60, 3)), np.zeros((0, 4, 3), np.uint8), "a.jpg", None]
+)
+def test_what_is_no_image_is_told(image: object) -> None:
+    for transform in (image_transform(Letterbox(32)), PairImageProcessor(transform_of(Letterbox(32)))):
+        with pytest.raises(ValueError, match="an image is"):
+            transform(image)
+    with pytest.raises(ValueError, match="no image"):
+        PairImageProcessor(transform_of(Letterbox(32)))([])

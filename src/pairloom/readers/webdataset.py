@@ -100,10 +100,15 @@ def index(path: str, options: ReadOptions, found: Index) -> None:
 def read(shard: Shard, options: ReadOptions) -> Iterator[Row]:
     """The rows of a shard, one sample in memory at a time."""
     with open_container(shard.container) as file:
-        file.seek(shard.offset)
-        for number, (key, members) in shard.pick(groupby(_members(file, _Cut()), key=lambda member: member.key)):
-            # The members are listed before their data is read, which moves the file's position; tarfile seeks back.
-            yield _row(key, list(members), file, shard, number in shard.repeated, options)
+        yield from rows(file, shard, options)
+
+
+def rows(file: IO[bytes], shard: Shard, options: ReadOptions) -> Iterator[Row]:
+    """The rows of a shard whose container, or a copy of it, is open already."""
+    file.seek(shard.offset)
+    for number, (key, members) in shard.pick(groupby(_members(file, _Cut()), key=lambda member: member.key)):
+        # The members are listed before their data is read, which moves the file's position; tarfile seeks back.
+        yield _row(key, list(members), file, shard, number in shard.repeated, options)
 
 
 def _members(file: IO[bytes], cut: _Cut) -> Iterator[_Member]:

@@ -43,6 +43,8 @@ class Cache:
             return path.open("rb")
 
     def _fetch(self, name: str, path: Path) -> None:
+        for left in self.folder.glob(f"*{PRIVATE}*"):  # by one who died or failed, since only one fetches at a time
+            left.unlink(missing_ok=True)
         part = path.with_name(f"{path.name}{PRIVATE}{os.getpid()}")
         with open_container(name) as source, part.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)

@@ -42,6 +42,9 @@ class Collate:
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "uint8"):
             raise UsageError(f"dtype is {self.dtype!r}; it must be float32 or uint8")
+        for name in ("text_multiple", "patch_multiple", "pack"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 1")
         if self.image_token is not None and not self.pack:
             raise UsageError("image_token needs pack")
 

@@ -111,15 +111,18 @@ def _inside(geometry: Geometry, part: Box, size: Size) -> Geometry:
     return replace(geometry, source_width=size[0], source_height=size[1], crop=crop)
 
 
-def image_lengths(transform: ImageTransform, content: npt.NDArray[np.int32]) -> tuple[Counts, Counts]:
-    """For images of (width, height), int32 (n, 2): the bucket each belongs to, and the patches of its canvas, both int32 (n,)."""
+def image_lengths(transform: ImageTransform, content: npt.NDArray[np.int32], patch_multiple: int = 1) -> tuple[Counts, Counts]:
+    """For images of (width, height), int32 (n, 2): the bucket each belongs to, int32 (n,), and the rows and columns of patches
+    that it takes in a batch, int32 (n, 2); native patches are one column, padded to a multiple."""
     sizes, place = np.unique(content, axis=0, return_inverse=True)
     geometries = [transform.geometry(int(width), int(height)) for width, height in sizes]
-    shapes = np.array([(one.width, one.height) for one in geometries], np.int64).reshape(-1, 2)
-    patches = np.prod(-(-shapes // transform.patch), axis=1)
+    grids = -(-np.array([(one.height, one.width) for one in geometries], np.int64).reshape(-1, 2) // transform.patch)
     if transform.mode == "naflex":
+        patches = grids.prod(1)
         buckets = -(-patches // max(1, transform.max_patches // 8))
+        padded = np.minimum(-(-patches // patch_multiple) * patch_multiple, np.maximum(patches, transform.max_patches))
+        grids = np.stack([padded, np.ones_like(padded)], 1)
     else:
-        buckets = np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1) if len(shapes) else patches
+        buckets = np.unique(grids, axis=0, return_inverse=True)[1].reshape(-1) if len(grids) else grids[:, 0]
     place = place.reshape(-1)
-    return buckets[place].astype(np.int32), patches[place].astype(np.int32)
+    return buckets[place].astype(np.int32), grids[place].astype(np.int32)

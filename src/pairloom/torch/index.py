@@ -19,7 +19,7 @@ from pairloom.errors import UsageError
 from pairloom.torch.cache import user_cache
 from pairloom.writers.parts import write_whole
 
-FORMAT = 2
+FORMAT = 3
 SHARD, TABLE = "shard", "table"
 """Kinds of files that are read here; the others are those of `pairloom.readers`."""
 
@@ -28,10 +28,10 @@ SHARD, TABLE = "shard", "table"
 class Index:
     """One or several sets; arrays have a row for each pair.
 
-    `files` are (name or URL, kind, digest where one is known). A pair lies in `file`, from `start` on: bytes in a tar or a
-    text table, a row group in Parquet; `length` is bytes, or the row in its group or table. `size` is (width, height) of the
-    stored image, `box` the part of it that is no padding. `tokens` counts the text's tokens without marks, -1 where nobody
-    counted them; `characters` is bytes of UTF-8. `views` is the number of recorded tiles, 0 for none. `alignment` is NaN
+    `files` are (name or URL, kind, what tells one version of it from another). A pair lies in `file`, from `start` on: bytes in
+    a tar or a text table, a row group in Parquet; `length` is bytes, or the row in its group or table. `size` is (width, height)
+    of the stored image, `box` the part of it that is no padding. `tokens` counts the text's tokens without marks, -1 where
+    nobody counted them; `characters` is bytes of UTF-8. `views` is the number of recorded tiles, 0 for none. `alignment` is NaN
     where it was not measured.
     """
 

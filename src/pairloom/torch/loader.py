@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,8 @@ class PairLoader:
     """Batches of training-ready pairs, for an epoch at a time.
 
     Args:
-        path: an output of `pairloom run` (folder or URL), WebDataset tars, a table or a Hugging Face folder; or a mapping
-        from several of these
-            to how often an epoch shows each of their pairs.
+        path: an output of `pairloom run` (folder or URL), WebDataset tars, a table or a Hugging Face folder; or a mapping from
+            several of these to how often an epoch shows each of their pairs.
         batch_size: pairs a batch and rank; or give a `Batching`.
         image, text: the model's transform and text rules, by what `transform_of` and `reader_of` take; by default those of the
             recipe the set was made with.
@@ -80,15 +80,19 @@ class PairLoader:
         self.batching = batch_size if isinstance(batch_size, Batching) else Batching(batch_size)
         self.machine, self.seed, self.max_bad = machine, seed, max_bad
         self.rank, self.ranks = machine.place()
-        cache = Cache(machine.cache or user_cache() / "shards", machine.cache_bytes)
+        cache = Cache(Path(machine.cache or user_cache() / "shards"), machine.cache_bytes)
         sets = list(path.items()) if isinstance(path, Mapping) else [(path, 1.0)]
-        opened = [(open_index(name, cache, reading), times) for name, times in sets]
-        self.index = joined([index for index, _ in opened])
-        self._sets = [(len(index), float(times)) for index, times in opened]
-        recipe = _recipe_of(self.index)
+        if not sets or not all(0 <= times < math.inf for _, times in sets):
+            raise UsageError("give at least one set, each with a weight that is no less than 0 and finite")
+        if seed < 0 or not 0 <= max_bad <= 1:
+            raise UsageError(f"seed is {seed}, which must be at least 0; max_bad is {max_bad}, which must be between 0 and 1")
+        opened = [open_index(name, cache, reading) for name, _ in sets]
+        recipe = _recipe_of(opened[0])
         self.images = Images(transform_of(recipe if image is None else image), augment, tiles)
         self.reader = reader_of(recipe if text is None else text)
-        self.lengths = self._lengths(recipe, choice)
+        self.index = joined([_counted_by(self.reader, index) for index in opened])
+        self._sets = [(len(index), float(times)) for index, (_, times) in zip(opened, sets, strict=True)]
+        self.lengths = self._lengths(choice, collate)
         self._check(collate, choice)
         pairs = Pairs(self.index, cache, reading)
         self._work = Work(pairs, self.images, self.reader, choice, collate, self.lengths.bucket, seed)
@@ -97,7 +101,7 @@ class PairLoader:
         self._planned: tuple[int, Schedule] | None = None
         self._loader: Any = None
         self._jobs = _Jobs()
-        self._counts, self._batches, self._waited = Counts(), 0, 0.0
+        self._counts, self._batches, self._dropped, self._waited = Counts(), 0, 0, 0.0
 
     def __len__(self) -> int:
         """The number of batches in this epoch, the same on every rank."""
@@ -138,7 +142,8 @@ class PairLoader:
     def stats(self) -> dict[str, Any]:
         """What this rank has loaded so far, and what of it was padding.
 
-        `text_padding` and `image_padding` are padded over useful places; `seconds_waited` is how long batches were waited for.
+        `text_padding` and `image_padding` are padded over useful places; `seconds_waited` is how long batches were waited for;
+        `skipped` pairs of sets without a ledger can't be used; `dropped` were left out of the epochs by the remainder rule.
         """
         counts = self._counts
         return {
@@ -148,6 +153,7 @@ class PairLoader:
             "image_padding": counts.image_padded / max(1.0, counts.image_useful),
             "seconds_waited": self._waited,
             "skipped": self.index.skipped,
+            "dropped": self._dropped,
         }
 
     def __iter__(self) -> Iterator[Batch]:
@@ -159,7 +165,7 @@ class PairLoader:
             batch = self._next(batches)
             self.step += 1
             yield batch
-        self.epoch, self.step = epoch + 1, 0
+        self.epoch, self.step, self._dropped = epoch + 1, 0, self._dropped + plan.dropped
 
     def _next(self, batches: Iterator[Any]) -> Batch:
         start = time.perf_counter()
@@ -183,7 +189,7 @@ class PairLoader:
         return batch  # type: ignore[no-any-return]
 
     def _open(self) -> Any:
-        if self._loader is None:
+        if self._loader is None or not _alive(self._loader):
             workers = self.machine.workers
             more = {"prefetch_factor": self.machine.prefetch, "persistent_workers": True, "timeout": self.machine.timeout}
             self._loader = DataLoader(
@@ -192,16 +198,17 @@ class PairLoader:
             )  # fmt: skip
         return self._loader
 
-    def _lengths(self, recipe: Recipe | None, choice: Choice) -> Lengths:
-        index = self.index
-        bucket, image = image_lengths(self.images.transform, index.content)
+    def _lengths(self, choice: Choice, collate: Collate) -> Lengths:
+        index, context = self.index, self.reader.context_length
+        bucket, image = image_lengths(self.images.transform, index.content, collate.patch_multiple)
         if self.images.tiles:
-            bucket, image = index.views, image * np.maximum(index.views, 1)
+            bucket, image = index.views, np.stack([image[:, 0] * np.maximum(index.views, 1), image[:, 1]], 1)
         guess = -(-index.characters // _BYTES_A_TOKEN)
-        text = np.where(index.tokens >= 0, index.tokens, guess) + 2
-        most = self.reader.context_length
-        text = np.full_like(text, most) if self.reader.fixed else np.minimum(text, most)
-        return Lengths(bucket.astype(np.int32), image.astype(np.int32), (text * choice.segments).astype(np.int32))
+        text = np.minimum(np.where(index.tokens >= 0, index.tokens, guess) + 2, context)
+        text = np.full_like(text, context) if self.reader.fixed else text
+        most = np.where((index.tokens >= 0) & choice.is_whole, text, context)
+        most = np.minimum(-(-most // collate.text_multiple) * collate.text_multiple, context) * choice.segments
+        return Lengths(*(part.astype(np.int32) for part in (bucket, image, text * choice.segments, most)))
 
     def _check(self, collate: Collate, choice: Choice) -> None:
         if not len(self.index):
@@ -213,7 +220,7 @@ class PairLoader:
         if collate.dtype == "uint8" and self.images.transform.mode == "naflex":
             raise UsageError("native patches come as float32 only")
         longest = self.reader.context_length * choice.segments
-        longest += int(self.lengths.image.max()) if collate.image_token is not None else 0
+        longest += int(self.lengths.image.prod(1).max()) if collate.image_token is not None else 0
         if collate.pack and longest > collate.pack:
             raise UsageError(f"pack is {collate.pack}; the longest pair may take {longest} tokens")
 
@@ -257,6 +264,25 @@ def open_index(path: str | Path | Sequence[str], cache: Cache, reading: ReadOpti
 
 def _recipe_of(index: Index) -> Recipe | None:
     return Recipe.from_literal(index.recipe) if index.recipe else None
+
+
+def _counted_by(reader: TextReader, index: Index) -> Index:
+    """The index without its tokens if another tokenizer counted them."""
+    try:
+        recipe = _recipe_of(index)
+        known = recipe is None or _tokens_of(reader_of(recipe)) == _tokens_of(reader)
+    except UsageError:  # a tokenizer that isn't on this machine
+        known = False
+    return index if known else replace(index, tokens=np.full_like(index.tokens, -1))
+
+
+def _tokens_of(reader: TextReader) -> tuple[str, bool]:
+    return reader.tokenizer.to_str(), reader.strips_punctuation
+
+
+def _alive(loader: Any) -> bool:
+    """Whether no worker has died since; torch tells that to whatever code is running then, and later waits for the dead one."""
+    return all(worker.is_alive() for worker in getattr(loader._iterator, "_workers", ()))
 
 
 def _as_it_is(made: Any) -> Any:

@@ -26,8 +26,13 @@ class Machine:
     prefetch: int = 2
     pin_memory: bool = False
     timeout: float = 600.0
-    cache: Path | None = None
+    cache: str | Path | None = None
     cache_bytes: int = 64 << 30
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 0), ("prefetch", 1), ("timeout", 1), ("cache_bytes", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
 
     def place(self) -> tuple[int, int]:
         """The rank of this process, and how many there are. Raises `UsageError` if they make no sense."""

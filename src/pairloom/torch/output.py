@@ -34,6 +34,8 @@ def output_index(path: str, cache: Cache) -> Index:
         UsageError: if it is not whole: a shard is not committed, a file is missing or not the one that the manifest names.
     """
     plan = _plan(path)
+    if not plan["shards"]:
+        raise UsageError(f"{path} has no shards: there is not one pair to load")
     manifests = [_manifest(path, shard["index"]) for shard in plan["shards"]]
     selected = "select" in plan["recipe"] or "scores" in plan["settings"]  # then what is dropped in a shard counts, too
     if not selected and len({one["fingerprint"] for one in manifests}) > 1:
@@ -77,7 +79,7 @@ def _manifest(path: str, index: int) -> dict[str, Any]:
     try:
         with open_container(f"{path}/{manifest_name(index)}") as file:
             manifest = json.load(file)
-        return {name: manifest[name] for name in ("fingerprint", "files", "stats")}
+        return {"files": dict(manifest["files"]), **{name: manifest[name] for name in ("fingerprint", "stats")}}
     except FileNotFoundError:
         raise UsageError(f"{path}: shard {index} is not committed; run `pairloom run` again to finish it") from None
     except _BROKEN as fault:

@@ -17,6 +17,7 @@ from pairloom import readers
 from pairloom.batch import Row
 from pairloom.errors import Reject
 from pairloom.geometry import Box
+from pairloom.readers import webdataset
 from pairloom.readers.columns import find_columns, table_row
 from pairloom.readers.model import ReadOptions, Shard
 from pairloom.steps.tiles import SIDES
@@ -66,6 +67,8 @@ class Pairs:
                 values = {column: table[column][length].as_py() for column in table.column_names}
                 return _of_values(values) if kind == TABLE else _of_row(self._table_row(values, name, (start << 32) + length))
             shard = Shard(0, name, kind, length, 1, start)
+            if kind == "webdataset":
+                return _of_row(next(webdataset.rows(self._file(file), shard, self.options)))
             return _of_row(next(readers.read(shard, self.options)))
         except (OSError, ValueError, KeyError, IndexError, TypeError, StopIteration, pa.ArrowException) as fault:
             raise Reject("unreadable", f"{name}: {fault!r}") from None
@@ -78,6 +81,9 @@ class Pairs:
         if key not in self._files:
             name, _, digest = self.index.files[file]
             self._files[key] = self.cache.open(name, digest)
+            gone = [one for one, held in self._files.items() if not os.fstat(held.fileno()).st_nlink]
+            for one in gone:  # a copy that the cache deleted takes up room as long as it is open
+                self._files.pop(one).close()
             if len(self._files) > _OPEN:
                 with contextlib.suppress(OSError):
                     self._files.popitem(last=False)[1].close()

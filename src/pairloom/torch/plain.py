@@ -55,7 +55,7 @@ def _pass(containers: tuple[Container, ...], shards: tuple[Shard, ...], options:
             arrays["size"][number], arrays["characters"][number] = measured[:2], measured[2]
             arrays["box"][number] = (0, 0, *measured[:2])
     kept = {name: array[good] for name, array in arrays.items()}
-    names = tuple((container.name, container.kind, "") for container in containers)
+    names = tuple((container.name, container.kind, f"{container.size} {container.mtime_ns}") for container in containers)
     return Index(names, **kept, digest=digest, skipped=int((~good).sum()))
 
 

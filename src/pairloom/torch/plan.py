@@ -25,8 +25,8 @@ class Batching:
     """How an epoch is cut into batches; sizes and budgets are those of one rank.
 
     * `batch_size` pairs a batch, or with `token_budget` as many as keep (longest image + longest text) x pairs within it,
-      in patches and tokens. The pairs of all ranks together are then a multiple of `divisor` (least common multiple of 8 and
-      the ranks unless given).
+      in patches and tokens, padding included; of a text whose tokens nobody counted, all that may be read counts. The pairs of
+      all ranks together are then a multiple of `divisor` (least common multiple of 8 and the ranks unless given).
     * With `shuffle`, runs of `block` neighbouring pairs are shuffled, then the pairs inside each `pool` of them. Within a pool,
       batches are made of images of one bucket and texts whose lengths differ by less than `text_multiple` tokens, as far as there
       are enough. Without it, batches follow the order of the set.
@@ -62,11 +62,13 @@ class Batching:
 
 @dataclass(frozen=True, eq=False)
 class Lengths:
-    """What a plan knows of each pair, int32 (n,): the bucket of its image, its patches and its text tokens."""
+    """What a plan knows of each pair, int32: the bucket of its image (n,), that image's rows and columns of patches (n, 2),
+    about how many text tokens it has (n,), and the most places these may take (n,)."""
 
     bucket: Counts
     image: Counts
     text: Counts
+    most: Counts
 
     def __len__(self) -> int:
         return len(self.bucket)
@@ -92,32 +94,29 @@ def schedule(
     lengths: Lengths, batching: Batching, ranks: int, seed: int, epoch: int, sets: Sequence[tuple[int, float]] = ()
 ) -> Schedule:
     """The batches of all ranks in epoch `epoch`. `sets` gives the number of pairs of each set, in the order of the rows, and how
-    often an epoch shows each pair of it; a share of a pass takes other pairs in each epoch.
+    often an epoch shows each pair of it; a share of a pass takes other pairs in each epoch. No batch has a pair twice, unless
+    there are fewer pairs than a batch takes.
 
     Raises:
         UsageError: if there is no pair, the budget is too small, or everything would be dropped.
     """
     rng = np.random.default_rng([seed, epoch])
     cut = _Cut(lengths, batching, ranks)
-    order = _order(_rows(sets or [(len(lengths), 1.0)], rng), batching, rng)
-    if not len(order):
+    orders = [_order(rows, batching, rng) for rows in _rounds(sets or [(len(lengths), 1.0)], rng)]
+    everything = np.concatenate(orders)
+    if not len(everything):
         raise UsageError("there is not one pair to load")
     batches: list[Rows] = []
     left = np.empty(0, np.int64)
-    if not batching.shuffle:
-        batches, left = cut.pieces(order)
-    for start in range(0, len(order) if batching.shuffle else 0, batching.pool):
-        made, left = cut.buckets(np.concatenate([left, order[start : start + batching.pool]]))
-        if start + batching.pool >= len(order):
-            more, left = cut.mixed(left)
-            made += more + cut.rest(left, order)
-        batches += [made[number] for number in rng.permutation(len(made))]
-    if not batching.shuffle:
-        batches += cut.rest(left, order)
+    for order in orders:
+        bridge, left, order = cut.bridge(left, order)
+        made, left = cut.pools(left, order, rng)
+        batches += bridge + made
+    batches += cut.rest(left, everything)
     if not batches:
-        raise UsageError(f"{len(order)} pairs don't fill one batch of {cut.unit}, and remainder is drop")
+        raise UsageError(f"{len(everything)} pairs don't fill one batch of {cut.unit}, and remainder is drop")
     starts = np.cumsum([0, *map(len, batches)], dtype=np.int64)
-    return Schedule(np.concatenate(batches), starts, max(0, len(order) - int(starts[-1])))
+    return Schedule(np.concatenate(batches), starts, max(0, len(everything) - int(starts[-1])))
 
 
 class _Cut:
@@ -125,16 +124,40 @@ class _Cut:
 
     def __init__(self, lengths: Lengths, batching: Batching, ranks: int) -> None:
         self.unit, self._ranks, self._batching = batching.unit(ranks), ranks, batching
-        self._bucket, self._image = lengths.bucket, lengths.image
+        self._bucket, self._image, self._most = lengths.bucket, lengths.image, lengths.most
         self._text = -(-lengths.text // batching.text_multiple)
         self._budget = (batching.token_budget or 0) * ranks
         if batching.token_budget and len(lengths):
             most = self.unit * self._cost(np.arange(len(lengths)))
             if most > self._budget:
-                raise UsageError(f"token_budget is {batching.token_budget}; {self.unit // ranks} pairs of the longest image and "
+                raise UsageError(f"token_budget is {batching.token_budget}; {self.unit // ranks} pairs of the largest image and "
                                  f"text need {-(-most // ranks)}. Give that, or a smaller divisor than {self.unit}")  # fmt: skip
 
-    def buckets(self, rows: Rows) -> tuple[list[Rows], Rows]:
+    def bridge(self, left: Rows, order: Rows) -> tuple[list[Rows], Rows, Rows]:
+        """What a round left over, filled up with other pairs of the next; what can't be; and what then remains of the next."""
+        whole = len(left) // self.unit * self.unit
+        missing = -len(left) % self.unit
+        fill = order[~np.isin(order, left)][:missing]
+        order = order[~np.isin(order, fill)]
+        left = np.concatenate([left, fill])
+        if len(fill) < missing:
+            return [], left, order
+        return [part for part in (left[:whole], left[whole:]) if len(part)], left[:0], order
+
+    def pools(self, left: Rows, order: Rows, rng: np.random.Generator) -> tuple[list[Rows], Rows]:
+        """The full batches of one round, pool by pool, and what is left over."""
+        if not self._batching.shuffle:
+            return self.pieces(np.concatenate([left, order]))
+        batches: list[Rows] = []
+        for start in range(0, len(order), self._batching.pool):
+            made, left = self._buckets(np.concatenate([left, order[start : start + self._batching.pool]]))
+            if start + self._batching.pool >= len(order):
+                more, left = self._mixed(left)
+                made += more
+            batches += [made[number] for number in rng.permutation(len(made))]
+        return batches, left
+
+    def _buckets(self, rows: Rows) -> tuple[list[Rows], Rows]:
         """Full batches of one bucket each, and what is left over."""
         rows = rows[np.lexsort((self._text[rows], self._bucket[rows]))]
         edges = np.flatnonzero(np.diff(self._bucket[rows])) + 1
@@ -145,9 +168,9 @@ class _Cut:
             left.append(rest)
         return batches, np.concatenate(left)
 
-    def mixed(self, rows: Rows) -> tuple[list[Rows], Rows]:
+    def _mixed(self, rows: Rows) -> tuple[list[Rows], Rows]:
         """Full batches of what no bucket could fill; likest go together."""
-        return self.pieces(rows[np.lexsort((self._text[rows], self._image[rows], self._bucket[rows]))])
+        return self.pieces(rows[np.lexsort((self._text[rows], self._image[rows].prod(1), self._bucket[rows]))])
 
     def pieces(self, rows: Rows) -> tuple[list[Rows], Rows]:
         """Full batches of rows in this order, and what is left over."""
@@ -166,32 +189,37 @@ class _Cut:
                 yield start
 
     def _cost(self, rows: Rows) -> int:
-        """Image patches and text tokens that each pair takes up when these share a batch."""
-        return int(self._image[rows].max()) + int(self._text[rows].max()) * self._batching.text_multiple
+        """Image patches and text tokens that each pair takes up when these share a batch, its canvas as high and wide as any."""
+        return int(self._image[rows].max(0).prod()) + int(self._most[rows].max())
 
     def rest(self, rows: Rows, order: Rows) -> list[Rows]:
         """What the remainder rule makes of the rows that fill no batch."""
-        whole = len(rows) // self.unit * self.unit if self._budget else 0  # within the budget, only not up to it
+        whole = len(rows) // self.unit * self.unit  # none without a budget; with one, within it, only not up to it
         batches = [rows[:whole]] if whole else []
         rows = rows[whole:]
         if not len(rows) or self._batching.remainder == "drop":
             return batches
         unit = self.unit if self._batching.remainder == "repeat" else self._ranks
         missing = -len(rows) % unit
-        others = order[~np.isin(order, rows)][:missing]
+        others = order[~np.isin(order, rows)]
+        others = others[np.sort(np.unique(others, return_index=True)[1])][:missing]
         return [*batches, np.concatenate([rows, np.resize(np.concatenate([others, rows]), missing)])]
 
 
-def _rows(sets: Sequence[tuple[int, float]], rng: np.random.Generator) -> Rows:
-    """The rows of an epoch in the order of the sets: whole passes, then a share of each set drawn for this epoch."""
-    parts, first = [], 0
+def _rounds(sets: Sequence[tuple[int, float]], rng: np.random.Generator) -> list[Rows]:
+    """The rows of an epoch in rounds, none of which shows a pair twice: as many as the set that is shown most often needs. What
+    is shown less often is spread over them; of a part of a pass, each epoch draws other pairs."""
+    count_of_rounds = max([1, *(math.ceil(times) for _, times in sets)])
+    rows, numbers, first = [], [], 0
     for count, times in sets:
-        rows = np.arange(first, first + count)
-        whole = int(times)
-        share = rng.permutation(rows)[: round(count * (times - whole))]
-        parts += [rows] * whole + [np.sort(share)]
+        order, whole = first + rng.permutation(count), int(times)
+        more = round(count * (times - whole))
+        for part, shown in ((order[:more], whole + 1), (order[more:], whole)):
+            rows.append(np.tile(part, shown))
+            numbers.append(np.arange(len(part) * shown) * count_of_rounds // max(1, len(part) * shown))
         first += count
-    return np.concatenate(parts).astype(np.int64)
+    every, number = np.concatenate(rows).astype(np.int64), np.concatenate(numbers)
+    return [np.sort(every[number == each]) for each in range(count_of_rounds)]
 
 
 def _order(rows: Rows, batching: Batching, rng: np.random.Generator) -> Rows:

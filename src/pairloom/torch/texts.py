@@ -41,6 +41,11 @@ class Choice:
         if self.captions not in ("best", "random") or self.segments < 1:
             raise UsageError("captions must be best or random, segments at least 1")
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether what is read is always the stored caption."""
+        return self.run == self.sentence == 0 and self.captions == "best" and self.segments == 1
+
     def __call__(self, pair: Pair, rng: np.random.Generator) -> list[str]:
         """The texts to read, one unless `segments` asks for more."""
         spare = self.captions == "random" and len(pair.texts) > 1

@@ -77,6 +77,8 @@ class PairImageProcessor:
         if return_tensors != "pt":
             raise ValueError(f"return_tensors is {return_tensors!r}; there is only pt")
         several = images if isinstance(images, Sequence) and not isinstance(images, bytes) else [images]
+        if not len(several):
+            raise ValueError("there is no image")
         shown = [[Preprocess(self.transform).show(image)] for image in several]
         batch: Batch = image_batch(shown, self.transform, Collate(), Counts())
         return need("transformers", "torch", "PairImageProcessor").BatchFeature(batch)
@@ -125,4 +127,7 @@ def _pixels(image: Picture) -> Pixels:
         return pixels
     if isinstance(image, Image.Image):
         return to_pixels(ImageOps.exif_transpose(image), image.info.get("icc_profile"), (255, 255, 255), 1)
-    return np.asarray(image)
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise ValueError(f"an image is Pillow's, RGB uint8 (h, w, 3) or the bytes of a file, not {pixels.dtype} {pixels.shape}")
+    return pixels
