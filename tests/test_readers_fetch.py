@@ -109,7 +109,6 @@ class Server(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(fetch, "_PAUSE", 0.01)
-    monkeypatch.setattr(fetch, "SECONDS", 0.6)
     Server.asked, Server.most = Counter(), 0
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -145,11 +144,11 @@ def test_images_that_can_be_had(server: str, name: str) -> None:
 )
 def test_images_that_can_not(server: str, name: str, code: str, asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "MAX_IMAGE_BYTES", 1 << 20)
-    start = time.monotonic()
+    if code == "timeout":
+        monkeypatch.setattr(fetch, "SECONDS", 0.5)
     with pytest.raises(Reject) as caught:
         fetch.fetch_image(f"{server}/{name}", private=True)
     assert (caught.value.code, Server.asked[name]) == (code, asked)
-    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "10.1.2.3", "169.254.169.254", "[::1]", "[::ffff:127.0.0.1]", "0"])
