@@ -97,9 +97,9 @@ def test_a_crop_never_reaches_into_stored_padding() -> None:
 
 def test_buckets_distort_no_more_than_they_say() -> None:
     transform = aspect_buckets(224, 1.25)
-    for width, height in [(100, 100), (130, 100), (300, 100), (1000, 60), (60, 1000), (512, 340)]:
+    for width, height in [(100, 100), (130, 100), (300, 100), (1000, 60), (60, 1000), (512, 340), (512, 21), (21, 512)]:
         geometry = transform.geometry(width, height)
-        assert geometry.distortion <= 1.27  # whole pixels
+        assert geometry.distortion <= 1.25 + 1e-6
         assert (geometry.width, geometry.height) in transform.buckets
         assert geometry.padded < 0.02 or max(width, height) / min(width, height) > 3.6
     bucket, grid = image_lengths(transform, np.array([[100, 100], [400, 100], [101, 100]], np.int32))
@@ -110,7 +110,7 @@ def test_buckets_make_batches_of_one_shape(tmp_path: Path) -> None:
     loader = PairLoader(prepared(tmp_path, 70), 5, image=aspect_buckets(64))
     batches = list(loader)
     assert len({batch["pixel_values"].shape[2:] for batch in batches}) > 2
-    assert loader.stats()["distortion"] <= 1.3
+    assert loader.stats()["distortion"] <= 1.25 + 1e-6
     shown = sum(float(batch["pixel_mask"].float().mean()) for batch in batches) / len(batches)
     assert shown > 0.95
 

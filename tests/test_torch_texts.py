@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from checkpoints import clip_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,6 +95,7 @@ def test_packed_batches_hold_every_pair_once(tmp_path: Path) -> None:
         pairs = Counter(batch["pair_ids"].flatten().tolist())
         assert set(pairs) - {-1} == set(range(10)) and len(batch["input_ids"]) < 10
         patches = batch["pixel_attention_mask"].sum(1)
+        assert torch.unique_consecutive(batch["pair_ids"][batch["pair_ids"] >= 0]).tolist() == list(range(10))
         for pair in range(10):
             here = batch["pair_ids"] == pair
             ids, labels, places = batch["input_ids"][here], batch["labels"][here], batch["position_ids"][here]

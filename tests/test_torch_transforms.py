@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,23 @@ import torch
 from images import encoded, picture
 from PIL import Image
 from torch_sets import prepared
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, Siglip2Config, Siglip2ImageProcessorPil, Siglip2Model
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    Siglip2Config,
+    Siglip2ImageProcessorPil,
+    Siglip2Model,
+)
 
 from pairloom import CenterCrop, Letterbox, NativePatches, RandomCrop, Recipe, Stretch
 from pairloom.errors import UsageError
 from pairloom.torch import (
+    Collate,
     PairImageProcessor,
     PairLoader,
     aspect_buckets,
@@ -57,6 +70,24 @@ def test_siglip2_trains_on_native_patches_as_they_are(tmp_path: Path) -> None:
     assert naflex["patch_coord"].dtype == torch.int64 and not naflex["patch_coord"][~naflex["patch_valid"]].any()
 
 
+def test_llava_trains_on_a_packed_batch_and_sees_each_image_with_its_own_text(tmp_path: Path) -> None:
+    view = replace(transform_of(CenterCrop(28)), patch=14)
+    loader = PairLoader(prepared(tmp_path, 14), 7, image=view, collate=Collate(pack=128, image_token=49408))
+    batch = next(iter(loader))
+    vision = CLIPVisionConfig(**SMALL, image_size=28, patch_size=14)
+    language = LlamaConfig(**SMALL, vocab_size=49409, max_position_embeddings=128)
+    model = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=language, image_token_index=49408)).eval()
+    inputs = {name: batch[name] for name in ("input_ids", "position_ids", "pixel_values")}
+    same = batch["pair_ids"][:, :, None] == batch["pair_ids"][:, None, :]
+    mask = (same & torch.ones_like(same[0]).tril())[:, None]
+    packed = model(**inputs, attention_mask=mask, labels=batch["labels"])
+    step(model, packed.loss)
+    for pair in range(7):
+        here = batch["pair_ids"] == pair
+        alone = model(input_ids=batch["input_ids"][here][None], pixel_values=batch["pixel_values"][pair : pair + 1])
+        assert torch.allclose(packed.logits[here], alone.logits[0], atol=1e-4)
+
+
 def test_native_patches_are_those_of_siglip2() -> None:
     theirs = Siglip2ImageProcessorPil(patch_size=16, max_num_patches=40)(Image.fromarray(picture(150, 90)), return_tensors="pt")
     transform = transform_of(NativePatches(16, 40))
@@ -67,8 +98,6 @@ def test_native_patches_are_those_of_siglip2() -> None:
 
 
 def _with(transform, **changes):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
     return replace(transform, **changes)
 
 

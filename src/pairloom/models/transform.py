@@ -133,7 +133,9 @@ class ImageTransform:
         excess = max(wider, 1 / wider) / self.distortion
         if excess <= 1:
             return canvas
-        return (max(1, round(canvas[0] / excess)), canvas[1]) if wider > 1 else (canvas[0], max(1, round(canvas[1] / excess)))
+        # rounded down, towards the image's own ratio; a hair is added, since 80 computed there and back may be 79.99999999999999
+        width, height = (max(1, int(side / excess + 1e-9)) for side in canvas)
+        return (width, canvas[1]) if wider > 1 else (canvas[0], height)
 
     def _canvas(self, width: int, height: int, scaled: Size) -> Size:
         if self.mode == "naflex":

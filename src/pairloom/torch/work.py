@@ -72,15 +72,16 @@ class Work:
         taken = set(job.rows.tolist())
         samples = [self._sample(int(row), job, taken, counts) for row in job.rows[job.rank :: job.ranks]]
         counts.pairs = len(samples)
-        batch = image_batch([images for _, images, _, _ in samples], self.images.transform, self.collate, counts)
         tokens = iter(self.reader.read([text for _, _, texts, _ in samples for text in texts]))
         rows = [[next(tokens) for _ in texts] for _, _, texts, _ in samples]
         if self.collate.pack:
             patches = [self._patches(images) for _, images, _, _ in samples]
-            batch |= packed_batch(rows, patches, self.reader.pad_id, self.collate, counts)
+            batch, order = packed_batch(rows, patches, self.reader.pad_id, self.collate, counts)
+            samples = [samples[place] for place in order]
         else:
-            batch |= text_batch(rows, self.reader, self.collate, counts)
-        return batch | self._about(samples), counts
+            batch = text_batch(rows, self.reader, self.collate, counts)
+        images = image_batch([images for _, images, _, _ in samples], self.images.transform, self.collate, counts)
+        return images | batch | self._about(samples), counts
 
     def _about(self, samples: list[Any]) -> Batch:
         import torch
