@@ -62,15 +62,19 @@ def test_the_cache_keeps_to_its_limit(tmp_path: Path) -> None:
     assert held.read() == bytes(1000)  # who has a file open can go on reading it
 
 
-@pytest.mark.parametrize("kind", ["imagefolder", "parquet"])
+@pytest.mark.parametrize("kind", ["imagefolder", "parquet", "hub"])
 def test_hugging_face_sets_load_as_they_are(tmp_path: Path, kind: str) -> None:
     images = [picture(60 + 5 * number, 50, number) for number in range(9)] + [b"no image"]
     texts = [f"Picture number {number}." for number in range(10)]
     folder = tmp_path / "set"
-    folder.mkdir()
-    if kind == "parquet":
+    (folder / "data").mkdir(parents=True)
+    if kind != "imagefolder":
         cells = [{"bytes": data, "path": None} for data in images]
-        pq.write_table(pa.table({"image": cells, "text": texts}), folder / "train.parquet", row_group_size=4)
+        pq.write_table(
+            pa.table({"image": cells, "text": texts}),
+            folder / ("data" if kind == "hub" else "") / "train.parquet",
+            row_group_size=4,
+        )
     else:
         for number, data in enumerate(images):
             (folder / f"{number}.jpg").write_bytes(data)

@@ -53,7 +53,7 @@ def plan(
     An input is a file (`.tar`, `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`, LLaVA's `.json`), a folder, a glob, a brace
     range such as `{00000..00041}.tar`, several of these with `::` between them, or the URL of a file. Of a folder counts the
     first of: a `metadata.jsonl`, `.csv` or `.parquet` (Hugging Face's imagefolder), images at any depth, tars, tables of one
-    kind.
+    kind, those of a folder `data` in it (Hugging Face's Hub).
 
     `limit` takes the first rows of the whole input, `sample` that many of them, evenly spread.
     """
@@ -144,6 +144,8 @@ def _in_folder(name: str) -> list[tuple[str, str]]:
         return [(each, "webdataset") for each in kinds["webdataset"]]
     if len(kinds) > 1:
         raise UsageError(f"the folder {printable(name)} holds tables of several kinds ({', '.join(kinds)}); name the files")
+    if not kinds and Path(base, "data").is_dir():  # where the Hugging Face Hub has the tables of a data set
+        return _in_folder(f"{base}data")
     if not kinds:
         raise UsageError(f"the folder {printable(name)} holds no images, tars or tables (.csv, .tsv, .jsonl, .parquet)")
     return [(each, kind) for kind, paths in kinds.items() for each in paths]
