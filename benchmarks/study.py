@@ -320,6 +320,13 @@ def page(found: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
             yield from table(said, options.model)
 
 
+def _rounded(value: Any) -> Any:
+    """The same with four digits, and without the breakdowns and the differences in other measures, which `compare` writes."""
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items() if key not in ("breakdown", "metrics")}
+    return [_rounded(one) for one in value] if isinstance(value, list) else round(value, 4) if isinstance(value, float) else value
+
+
 def main() -> None:
     """Build, compare, write."""
     parser = argparse.ArgumentParser(description="The published study of preprocessing policies.")
@@ -332,7 +339,7 @@ def main() -> None:
     found = {one.name: measure(one, options) for one in sets(options)}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "README.md").write_text("\n".join(page(found, options)) + "\n", encoding="utf-8")
-    (options.out / "study.json").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    (options.out / "study.json").write_text(json.dumps(_rounded(found), ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
