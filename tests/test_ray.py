@@ -65,6 +65,7 @@ def test_ray_gives_the_bytes_of_the_local_engine(cluster: Any, tmp_path: Path, m
     other = run("pairs", "ray", shard_size=4, engine=Ray(cluster.address, cpus_per_task=1))
     assert digest(Path("local")) == digest(Path("ray"))
     assert one.reasons == other.reasons and other.resumed == 0
+    assert ", Ray</td>" in Path("ray", "report.html").read_text("utf-8")
     assert run("pairs", "ray", shard_size=4).resumed == 3
 
 

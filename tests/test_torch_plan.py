@@ -118,7 +118,7 @@ def test_no_batch_has_a_pair_twice(one: int, two: int, often: float, other: floa
     plan = schedule(table, batching, 1, 1, 0, [(one, often), (two, other)])
     assert [batch for batch in batches(plan) if len(set(batch)) < len(batch)] == []
     seen = Counter(row for batch in batches(plan) for row in batch)
-    shown = round(one * often) + round(two * other)
+    shown = sum(count * int(times) + round(count * (times % 1)) for count, times in ((one, often), (two, other)))
     assert sum(seen.values()) - shown == -shown % (8 if tokens else 10)
     assert all(seen[row] >= int(often if row < one else other) for row in range(one + two))
 

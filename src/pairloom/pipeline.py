@@ -117,7 +117,7 @@ def run(
             time.perf_counter() - start,
             len(plan.shards) - len(todo),
         )
-        _record(place.path, summary, {"engine": str(engine), "workers": workers}, failed)
+        _record(place.path, summary, {"engine": str(engine), "workers": workers or (1 if engine == "local" else None)}, failed)
         if failed:
             raise RunError(_failures(failed))
         place.tidy()  # a worker that died in a run that went on without it

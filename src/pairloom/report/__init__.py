@@ -59,7 +59,7 @@ def _content(run: Finished) -> dict[str, Any]:
         "pairs": some_pairs(run, _PAIRS),
         "recipe": _recipe(run),
         "inputs": run.plan["containers"][:_INPUTS],
-        "workers": sorted({run["workers"] for run in run.runs}),
+        "workers": sorted({one["workers"] for one in run.runs if one["workers"]}),  # on Ray there may be any number
         "pythons": sorted({run["python"] for run in run.runs}),
     }
 
