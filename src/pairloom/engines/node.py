@@ -6,10 +6,12 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from pairloom.errors import Interrupted
 from pairloom.output import PLAN
 from pairloom.readers.model import Shard
 from pairloom.run import Job, Outcome, attempt_shard
@@ -19,14 +21,27 @@ TELL_SECONDS = 2.0  # a thousand workers must not drown one board
 
 
 class Board:
-    """An actor on which workers write how far they are, for whoever started the run to read."""
+    """An actor on which workers write how far they are, for whoever started the run to read, and read whether to stop.
+
+    Ray's own `cancel` is no way to stop them: where a task ends at that moment, it aborts the whole process (seen with 2.60).
+    """
 
     def __init__(self) -> None:
         self._counts: dict[int, Sequence[StepCount]] = {}
+        self._stopping = False
 
-    def write(self, shard: int, counts: Sequence[StepCount]) -> None:
-        """The counts of a shard so far."""
+    def write(self, shard: int, counts: Sequence[StepCount]) -> bool:
+        """Take the counts of a shard so far, and say whether to stop."""
         self._counts[shard] = counts
+        return self._stopping
+
+    def stopping(self) -> bool:
+        """Whether to stop."""
+        return self._stopping
+
+    def stop(self) -> None:
+        """Let all stop."""
+        self._stopping = True
 
     def take(self) -> dict[int, Sequence[StepCount]]:
         """What was written since the last time."""
@@ -39,15 +54,25 @@ def work(shared: tuple[Job, Path, dict[str, str]], shard: Shard, board: Any) -> 
     fault = _unfit(*shared)
     if fault:  # fatal: a node that fails at once would draw all shards to itself
         return Outcome(shard.index, fault=f"the node {platform.node()} {fault}", fatal=True)
+    _go_on(board.stopping.remote())
     last = time.monotonic()
 
     def tell(counts: Sequence[StepCount]) -> None:
         nonlocal last
         if time.monotonic() - last > TELL_SECONDS:
             last = time.monotonic()
-            board.write.remote(shard.index, deepcopy(counts))
+            _go_on(board.write.remote(shard.index, deepcopy(counts)))
 
     return attempt_shard(shared[0], shard, tell)
+
+
+def _go_on(stopping: Any) -> None:
+    """Raises `Interrupted` where the board says so."""
+    import ray
+
+    with suppress(ray.exceptions.RayError):  # without the board only less is shown
+        if ray.get(stopping, timeout=TELL_SECONDS):
+            raise Interrupted("stopped")
 
 
 def _unfit(job: Job, folder: Path, versions: dict[str, str]) -> str:

@@ -97,7 +97,7 @@ class Ray:
         except KeyboardInterrupt:
             raise Interrupted("stopped") from None
         finally:
-            _stop(ray, list(running))
+            _stop(ray, board, list(running))
 
     def _answers(self) -> None:
         """Raises `OSError` where nobody is: Ray itself would try for minutes."""
@@ -121,9 +121,11 @@ def _outcome(ray: Any, ref: Any, shard: Shard) -> Outcome:
         return Outcome(shard.index, fault=f"{type(cause).__name__}: {str(cause).splitlines()[0]}", trace=str(fault))
 
 
-def _stop(ray: Any, running: list[Any]) -> None:
+def _stop(ray: Any, board: Any, running: list[Any]) -> None:
     """Nobody may write on when the run is over: workers stop and delete what they have begun, else they are ended."""
-    for force in (False, True):
-        for ref in running:
-            ray.cancel(ref, force=force)
-        running = ray.wait(running, num_returns=len(running), timeout=_STOP_SECONDS)[1] if running else []
+    board.stop.remote()
+    running = ray.wait(running, num_returns=len(running), timeout=_STOP_SECONDS)[1] if running else []
+    for ref in running:
+        ray.cancel(ref, force=True)
+    if running:
+        ray.wait(running, num_returns=len(running), timeout=_STOP_SECONDS)
