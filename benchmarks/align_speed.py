@@ -119,7 +119,8 @@ def peer(rows: list[Row], number: int) -> None:
 
         vocabulary = json.loads(load_tokenizer("clip").to_str())["model"]
         tokenizer = CLIPTokenizer(vocab=vocabulary["vocab"], merges=[tuple(pair) for pair in vocabulary["merges"]])
-        model = CLIPModel(CLIPConfig()).eval()
+        ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        model = CLIPModel(CLIPConfig(text_config={"vocab_size": len(tokenizer), **ends})).eval()
         processor = CLIPProcessor(CLIPImageProcessorPil(), tokenizer)
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
