@@ -120,6 +120,12 @@ def test_what_was_stopped_goes_on_with_either_engine(cluster: Any, tmp_path: Pat
     assert digest(tmp_path / "whole") == digest(tmp_path / "out")
 
 
+def test_options_for_ray_are_refused_without_it(pairs: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pairloom", "run", str(pairs), str(tmp_path / "out"), "--address", "auto"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "are for --engine ray" in done.stderr and not (tmp_path / "out").exists()
+
+
 def test_what_can_not_work_is_told_before_anything_is_written(
     cluster: Any, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

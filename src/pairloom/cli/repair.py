@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pairloom.cli.app import Json, Workers, app, cores
-from pairloom.cli.show import ProgressView, complain, show_places, show_summary
-from pairloom.errors import Interrupted
+from pairloom.cli.show import ProgressView, complain, resumable, show_run
 
 
 @app.command()
@@ -22,13 +20,6 @@ def repair(
     """Make again the shards of OUTPUT that `verify` finds fault with, from the same input."""
     from pairloom.repair import repair as make_whole
 
-    try:
-        with ProgressView(quiet=json_) as view:
-            summary = make_whole(output, workers=workers or cores(), say=complain, show=view)
-    except (Interrupted, KeyboardInterrupt):
-        raise Interrupted(f"stopped; done shards are kept in {output}. Run the same command again to go on.") from None
-    if json_:
-        typer.echo(json.dumps(summary.to_json(), ensure_ascii=False))
-    else:
-        show_summary(summary)
-        show_places(summary)
+    with resumable(output), ProgressView(quiet=json_) as view:
+        summary = make_whole(output, workers=workers or cores(), say=complain, show=view)
+    show_run(summary, json_)

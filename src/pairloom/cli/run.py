@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -26,8 +25,8 @@ from pairloom.cli.app import (
     cores,
     reading,
 )
-from pairloom.cli.show import ProgressView, complain, show_places, show_summary
-from pairloom.errors import Interrupted
+from pairloom.cli.show import ProgressView, complain, resumable, show_run
+from pairloom.errors import UsageError
 
 EngineName = Literal["local", "ray"]
 
@@ -65,23 +64,20 @@ def run(
     from pairloom import pipeline
     from pairloom.engines.ray import Ray
 
-    try:
-        with redirect_stdout(sys.stderr), ProgressView(quiet=json_) as view:  # Ray prints what it notices
-            summary = pipeline.run(
-                input, output, recipe,
-                workers=workers or (cores() if engine == "local" else None),
-                engine="local" if engine == "local" else Ray(address, cpus_per_task, gpus_per_task),
-                format=format, shard_size=shard_size, limit=limit, sample=sample,
-                reading=reading(image_column, text_column, encoding, fetch),
-                max_reject=max_reject, restart=restart, extend=extend, show=view,
-            )  # fmt: skip
-    except (Interrupted, KeyboardInterrupt):
-        raise Interrupted(f"stopped; done shards are kept in {output}. Run the same command again to go on.") from None
-    if json_:
-        typer.echo(json.dumps(summary.to_json(), ensure_ascii=False))
-    else:
-        show_summary(summary)
-        show_places(summary)
+    cluster = Ray(address, cpus_per_task, gpus_per_task)
+    if engine == "local" and cluster != Ray():
+        raise UsageError("--address, --cpus-per-task and --gpus-per-task are for --engine ray")
+    # Ray prints what it notices
+    with resumable(output), redirect_stdout(sys.stderr), ProgressView(quiet=json_) as view:
+        summary = pipeline.run(
+            input, output, recipe,
+            workers=workers or (cores() if engine == "local" else None),
+            engine="local" if engine == "local" else cluster,
+            format=format, shard_size=shard_size, limit=limit, sample=sample,
+            reading=reading(image_column, text_column, encoding, fetch),
+            max_reject=max_reject, restart=restart, extend=extend, show=view,
+        )  # fmt: skip
+    show_run(summary, json_)
     if summary.faults and not allow_input_faults:
         complain("parts of the input could not be read (see above); all else is committed. --allow-input-faults accepts that.")
         raise typer.Exit(1)

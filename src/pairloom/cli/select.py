@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pairloom.cli.app import Json, app
-from pairloom.cli.show import show_places, show_summary
+from pairloom.cli.show import show_run
 
 
 @app.command()
@@ -28,8 +27,4 @@ def select(
     from pairloom.reselect import reselect
 
     summary = reselect(output, new, recipe, scores)
-    if json_:
-        typer.echo(json.dumps(summary.to_json(), ensure_ascii=False))
-    else:
-        show_summary(summary)
-        show_places(summary)
+    show_run(summary, json_)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -11,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from pairloom.errors import Interrupted
 
 if TYPE_CHECKING:
     from pairloom.compare.result import Comparison
@@ -70,6 +76,24 @@ class ProgressView:
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.stop()
+
+
+@contextmanager
+def resumable(output: Path) -> Iterator[None]:
+    """Ctrl-C in here says how to go on."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt):
+        raise Interrupted(f"stopped; done shards are kept in {output}. Run the same command again to go on.") from None
+
+
+def show_run(summary: Summary, json_: bool) -> None:
+    """What a run did, as one JSON object or as a table with the places of its results."""
+    if json_:
+        print(json.dumps(summary.to_json(), ensure_ascii=False))
+    else:
+        show_summary(summary)
+        show_places(summary)
 
 
 def show_summary(summary: Summary) -> None:
