@@ -107,7 +107,7 @@ def test_what_was_stopped_goes_on_with_either_engine(cluster: Any, tmp_path: Pat
     command = [sys.executable, "-m", "pairloom", "run", str(tmp_path / "pairs"), str(tmp_path / "out"), "--recipe", "naive"]
     command += ["--shard-size", "4", "--engine", "ray", "--address", cluster.address]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while process.poll() is None and not list((tmp_path / "out").glob("*.tar")):
+    while process.poll() is None and not list((tmp_path / "out" / "manifest").glob("*.json")):  # the last a shard writes
         time.sleep(0.02)
     os.killpg(process.pid, how)
     _, said = process.communicate()
