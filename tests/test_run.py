@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,9 +20,10 @@ from conftest import write_pairs
 
 from pairloom import run
 from pairloom.errors import RunError, TooManyRejects, UsageError
-from pairloom.pipeline import plan_of
+from pairloom.pipeline import Progress, plan_of
 from pairloom.recipe import Recipe
 from pairloom.run import Job, run_shard
+from pairloom.stats import Stats, StepCount
 from pairloom.verify import verify
 
 TIMED = ("runs", ".lock", "report.html")
@@ -319,3 +321,18 @@ def test_names_that_are_not_utf8_come_through(tmp_path: Path) -> None:
         assert (summary.pairs_in, summary.output) == (6, f"{tmp_path}/{format}odd\\xff")
         assert run([folder, tmp_path / f"{odd}.tar"], output, format=format).resumed == 2
         assert verify(output) == []
+
+
+def test_progress_counts_every_shard_once_whatever_comes_late() -> None:
+    def counts(done: int, bad: int = 0) -> list[StepCount]:
+        return [StepCount("read", False, done, done), StepCount("decode", False, done, done - bad, Counter({"odd": bad}))]
+
+    seen: list[tuple[int, int]] = []
+    progress = Progress(30, 1.0, lambda now: seen.append((now.summary.pairs_in, now.summary.pairs_out)))
+    progress.finish([Stats(0, counts(10, 1)), Stats(1, counts(5))])
+    progress.hear(2, counts(2))
+    progress.hear(2, counts(4, 1))
+    progress.finish([Stats(2, counts(6, 1))])
+    progress.hear(2, counts(4, 1))  # heard after the end of the shard
+    assert seen == [(15, 14), (17, 16), (19, 17), (21, 19)]
+    assert progress.summary.reasons == {"odd": 2}

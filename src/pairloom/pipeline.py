@@ -6,7 +6,7 @@ import dataclasses
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,16 +37,30 @@ class Progress:
     pairs: int
     max_reject: float
     show: Callable[[Progress], None] | None = None
-    _shards: dict[int, Sequence[StepCount]] = field(default_factory=dict)
+    _running: dict[int, Sequence[StepCount]] = field(default_factory=dict)
+    _finished: set[int] = field(default_factory=set)
+    _total: tuple[StepCount, ...] = ()
 
     @property
     def summary(self) -> Summary:
         """All counts so far, as of a run that ended now."""
-        return Summary.of("", (Stats(shard, list(counts)) for shard, counts in self._shards.items()), 0.0)
+        return _sum(self._total, *self._running.values())
 
     def hear(self, shard: int, counts: Sequence[StepCount]) -> None:
-        """Take in the counts of a shard, finished or not."""
-        self._shards[shard] = counts
+        """Take in the counts so far of a shard; what comes late, when the shard is finished, says nothing new."""
+        if shard not in self._finished:
+            self._running[shard] = counts
+            self._tell()
+
+    def finish(self, shards: Iterable[Stats]) -> None:
+        """Take in the counts of finished shards. They are added up once: there may be a million of them."""
+        for stats in shards:
+            self._finished.add(stats.shard)
+            self._running.pop(stats.shard, None)
+            self._total = _sum(self._total, stats.steps).steps
+        self._tell()
+
+    def _tell(self) -> None:
         summary = self.summary
         self.check(summary, _ENOUGH)
         if self.show:
@@ -105,8 +119,7 @@ def run(
         done = place.done()
         todo = [shard for shard in plan.shards if shard.index not in done]
         progress = Progress(sum(shard.rows for shard in plan.shards), max_reject, show)
-        for index, stats in done.items():
-            progress.hear(index, stats.steps)
+        progress.finish(done.values())
         job = Job(recipe.staged(), place.root, shard_size, format, reading)
         failed = _take_in(execute(job, todo, workers, progress.hear), progress, done)
         if not failed and recipe.select:
@@ -160,12 +173,16 @@ def _take_in(running: Iterator[Outcome], progress: Progress, done: dict[int, Sta
         for outcome in outcomes:
             if outcome.stats is not None:
                 done[outcome.shard] = outcome.stats
-                progress.hear(outcome.shard, outcome.stats.steps)
+                progress.finish([outcome.stats])
                 continue
             failed.append(outcome)
             if outcome.fatal:
                 break
     return failed
+
+
+def _sum(*counts: Sequence[StepCount]) -> Summary:
+    return Summary.of("", (Stats(-1, list(steps)) for steps in counts if steps), 0.0)
 
 
 def _failures(failed: list[Outcome]) -> str:
