@@ -156,8 +156,22 @@ def test_check_writes_nothing(pairs: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     said = json.loads(pairloom_command("check", pairs, "--json").stdout)
     assert (said["pairs"], said["shards"], said["tried"]["pairs_out"]) == (10, 1, 8)
-    assert said["estimated_bytes"] > 10_000
+    assert said["estimated_bytes"] > 10_000 and said["memory_bytes"] > 10_000_000 and said["estimated_seconds"] > 0
+    assert said["cost"] == {"compute": None, "storage_month": None}
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_check_estimates_what_a_run_then_makes(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "pairs", 200)
+    said = json.loads(pairloom_command("check", folder, "--json", "--core-hour", "3600", "--gb-month", "1e9").stdout)
+    run = json.loads(pairloom_command("run", folder, tmp_path / "out", "--json").stdout)
+    written = sum(file.stat().st_size for file in (tmp_path / "out").glob("*.[tp]ar*"))
+    assert said["estimated_bytes"] == pytest.approx(written, rel=0.25)
+    assert (said["pairs"], said["shards"]) == (run["pairs_in"], run["shards"])
+    assert said["cost"]["compute"] == pytest.approx(said["estimated_seconds"], abs=0.1)
+    assert said["cost"]["storage_month"] == pytest.approx(said["estimated_bytes"])
+    shown = pairloom_command("check", folder, "--workers", "4", "--core-hour", "3600").stderr
+    assert "with 4 workers at best" in shown and "cost: " in shown and "of memory a worker" in shown
 
 
 def test_init_steps_and_schema(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def show_places(summary: Summary) -> None:
     _errors.print(f"shards {escape(summary.output)}   report {escape(summary.output)}/report.html", soft_wrap=True)
 
 
-def show_estimate(found: Estimate) -> None:
+def show_estimate(found: Estimate, workers: int, core_hour: float | None, gb_month: float | None) -> None:
     """What `check` found."""
     _errors.print(
         f"{_counted(found.pairs, 'pair')} in {_counted(len(found.containers), 'container')}, {_counted(found.shards, 'shard')}"
@@ -134,7 +134,31 @@ def show_estimate(found: Estimate) -> None:
     _errors.print(
         f"tried {tried.pairs_in:,}: {tried.pairs_out:,} ready, {tried.pairs_rejected:,} rejected {_reasons(tried.reasons)}"
     )
-    _errors.print(f"about {found.bytes_out / 1e6:,.1f} MB of output, {found.seconds:,.0f} s with one worker; nothing was written")
+    _errors.print(
+        f"about {_size(found.bytes_out)} of output and {_duration(found.seconds)} of work, with "
+        f"{_counted(workers, 'worker')} at best {_duration(found.planning + found.seconds / workers)}"
+    )
+    _errors.print(f"{_size(found.memory)} of memory a worker, going by what the pairs tried took here")
+    compute, storage = found.cost(core_hour or 0, gb_month or 0)
+    costs = [f"{compute:,.3g} for the cores"] if core_hour is not None else []
+    costs += [f"{storage:,.3g} a month for the output"] if gb_month is not None else []
+    if costs:
+        _errors.print(f"cost: {', '.join(costs)}")
+    _errors.print("nothing was written")
+
+
+def _size(count: float) -> str:
+    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 1e3:,.1f} kB"
+
+
+def _duration(seconds: float) -> str:
+    for length, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:,.1f} s"
 
 
 def show_comparison(found: Comparison) -> None:
