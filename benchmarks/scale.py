@@ -192,10 +192,9 @@ def main() -> None:
     if options.core_hour or options.gb_month:
         month = options.pairs * options.bytes / 1e9 * options.gb_month
         print(f"cores {core_hours * options.core_hour:,.0f}, output {month:,.0f} a month")
-    print(
-    titles = {"nodes": 5, "cores": 6, "fails every": 11, "hours": 7, "lost": 6, "idle": 6, "last 1 %": 9, "failures": 8, "undone": 6}
+    titles = {"nodes": 5, "cores": 6, "fails every": 11, "hours": 7, "lost": 6, "idle": 6}
+    titles |= {"last 1 %": 9, "failures": 8, "undone": 6}
     print("\n" + " ".join(f"{title:>{width}}" for title, width in titles.items()))
-    )
     for nodes in options.nodes:
         for mtbf in options.mtbf:
             cluster = Cluster(nodes, options.cores, mtbf, options.back, options.slow, options.factor)
