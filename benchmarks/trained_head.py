@@ -101,7 +101,8 @@ def pooled(texts: np.ndarray, bank: np.ndarray, gamma: float) -> np.ndarray:
 def scores(scorer: Scorer, texts: Sequence[np.ndarray], images: np.ndarray, bank: np.ndarray) -> np.ndarray:
     """How well each text fits each image, float (texts, images)."""
     views, known = scorer.images(images)[:, None], scorer.images(bank)
-    return np.stack([scorer.align_each(scorer.texts(text), views, known) for text in texts])
+    mapped = [scorer.texts(text) for text in texts]
+    return np.stack([scorer.align_cosines(text, np.einsum("sd,nvd->snv", text, views), known) for text in mapped])
 
 
 def measure(source: Source, filler: np.ndarray, model: Model, seeds: int, seed: int) -> None:

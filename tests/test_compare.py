@@ -14,7 +14,11 @@ from conftest import picture
 from model_files import WORDS, onnx_model
 
 from pairloom import Align, Recipe, UsageError, compare
+from pairloom.alignment.attention import Pooling, align, bank_statistics
 from pairloom.alignment.head import fit_head, fit_ridge
+from pairloom.compare.features import Features
+from pairloom.compare.measure import score_matrix
+from pairloom.compare.scorers import Pooled
 from pairloom.compare.setting import Setting
 from pairloom.models import Model, embed_bank, load
 from pairloom.writers.arrays import digest
@@ -170,6 +174,26 @@ def test_what_makes_no_sense_is_refused_and_nothing_is_written(model: str, tmp_p
     with pytest.raises(UsageError, match="all texts are the same"):
         compare(folder, {"a": one, "b": other}, out, model=model)
     assert not (out / "comparison.json").exists()
+
+
+def test_a_matrix_of_scores_is_each_text_with_each_image_and_equal_images_tie() -> None:
+    chance = np.random.default_rng(0)
+
+    def unit(*shape: int) -> np.ndarray:
+        values = chance.normal(size=shape)
+        return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
+
+    images = [unit(1 + number % 2, 48) for number in range(75)]
+    images += images[:40]
+    texts, bank = [unit(1 + number % 9, 48) for number in range(len(images))], unit(20, 48)
+    none = np.zeros(len(images))
+    features = Features(tuple(map(str, range(len(images)))), tuple(images), tuple(texts), none, none, 0.0)
+    pooling = Pooling()
+    scores = score_matrix(features, np.arange(len(images)), bank, Pooled(pooling, "attention"))
+    for text, row in zip(texts, scores, strict=True):
+        expected = [align(text.astype(float) @ image.T, *bank_statistics(text, bank), pooling).alignment for image in images]
+        assert row == pytest.approx(expected, abs=1e-6)
+        assert (row[75:] == row[:40]).all()
 
 
 def test_rivals_are_never_of_the_same_group() -> None:

@@ -7,7 +7,7 @@ answer counts as ranked before it, so that a constant score finds nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import comb
 
@@ -79,15 +79,19 @@ def auc(positive: npt.ArrayLike, negative: npt.ArrayLike) -> float:
 def bootstrap(
     values: npt.ArrayLike,
     clusters: npt.ArrayLike | None = None,
-    statistic: Callable[[Floats], float] = lambda one: float(one.mean()),
+    statistic: Callable[[Floats], float] | None = None,
     rounds: int = 2000,
     seed: int = 0,
 ) -> Estimate:
-    """A statistic of `values` (n,) with the percentile interval of `rounds` resamplings, whole `clusters` (n,) at a time."""
+    """A statistic of `values` (n,), by default the mean, with the percentile interval of `rounds` resamplings, whole `clusters`
+    (n,) at a time."""
     v = np.asarray(values, np.float64)
-    each = [statistic(v[rows]) for rows in _resampled(len(v), clusters, rounds, seed)]
+    if statistic is None:
+        each, found = _means(v, clusters, rounds, seed), float(v.mean())
+    else:
+        each, found = [statistic(v[rows]) for rows in _resampled(len(v), clusters, rounds, seed)], statistic(v)
     low, high = np.percentile(each, [2.5, 97.5])
-    return Estimate(statistic(v), float(low), float(high))
+    return Estimate(found, float(low), float(high))
 
 
 def paired(
@@ -100,7 +104,7 @@ def paired(
     """
     a, b = np.asarray(base, np.float64), np.asarray(other, np.float64)
     change = b - a
-    each = np.array([change[rows].mean() for rows in _resampled(len(a), clusters, rounds, seed)])
+    each = np.array(_means(change, clusters, rounds, seed))
     low, high = np.percentile(each, [2.5, 97.5])
     alone = clusters is None or len(np.unique(np.asarray(clusters))) == len(a)
     if alone and np.isin(np.concatenate([a, b]), (0, 1)).all():
@@ -131,14 +135,30 @@ def holm(p_values: list[float]) -> list[float]:
     return corrected
 
 
-def _resampled(count: int, clusters: npt.ArrayLike | None, rounds: int, seed: int) -> list[Ints]:
+def _resampled(count: int, clusters: npt.ArrayLike | None, rounds: int, seed: int) -> Iterator[Ints]:
     """Row numbers of each resampling."""
-    chance = np.random.default_rng(seed)
-    if clusters is None:
-        return [chance.integers(0, count, count) for _ in range(rounds)]
-    _, numbers = np.unique(np.asarray(clusters), return_inverse=True)
+    numbers = _numbers(count, clusters)
     order = np.argsort(numbers, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
-    if len(groups) == count:
-        return [chance.integers(0, count, count) for _ in range(rounds)]
-    return [np.concatenate([groups[g] for g in chance.integers(0, len(groups), len(groups))]) for _ in range(rounds)]
+    for draw in _draws(len(groups), rounds, seed):
+        yield draw if len(groups) == count else np.concatenate([groups[group] for group in draw])
+
+
+def _means(values: Floats, clusters: npt.ArrayLike | None, rounds: int, seed: int) -> list[float]:
+    """The mean of each resampling, from the sums of the clusters."""
+    numbers = _numbers(len(values), clusters)
+    sums, sizes = np.bincount(numbers, values), np.bincount(numbers)
+    return [float(sums[draw].sum() / sizes[draw].sum()) for draw in _draws(len(sums), rounds, seed)]
+
+
+def _numbers(count: int, clusters: npt.ArrayLike | None) -> Ints:
+    """The cluster of each row, from 0 on; a row's own number where each is its own."""
+    if clusters is None:
+        return np.arange(count)
+    names, numbers = np.unique(np.asarray(clusters), return_inverse=True)
+    return np.arange(count) if len(names) == count else numbers
+
+
+def _draws(count: int, rounds: int, seed: int) -> Iterator[Ints]:
+    chance = np.random.default_rng(seed)
+    return (chance.integers(0, count, count) for _ in range(rounds))

@@ -82,8 +82,11 @@ class AttentionHead:
 
     def align_each(self, texts: Floats, views: Floats, bank: Floats) -> Floats:
         """The `alignment` of one text (s, d) with each of n images of v views (n, v, d), float64 (n,); else as `align`."""
-        s = (views.reshape(-1, views.shape[-1]) @ texts.T).reshape(*views.shape[:2], -1).transpose(2, 0, 1)
-        weights, scores = self._pooled(texts, s, bank)
+        return self.align_cosines(texts, np.einsum("sd,nvd->snv", texts, views), bank)
+
+    def align_cosines(self, texts: Floats, cosines: Floats, bank: Floats) -> Floats:
+        """The same from the cosines of its segments with the views, (s, n, v)."""
+        weights, scores = self._pooled(texts, cosines, bank)
         return np.asarray((weights * scores).sum(axis=0))
 
     def _pooled(self, texts: Floats, s: Floats, bank: Floats) -> tuple[Floats, Floats]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pairloom.train import Epoch, Trained
 
 _errors = Console(stderr=True, highlight=False)
-_results = Console(highlight=False)
+_results = Console(highlight=False, width=None if sys.stdout.isatty() else 140)  # a file has room for whole tables
 _PLAIN_SECONDS = 5.0
 
 
@@ -165,7 +166,7 @@ def show_comparison(found: Comparison) -> None:
     """A table of policies, each against the first."""
     table = Table("policy", box=None, pad_edge=False)
     for title in ("10-way %", "95 %", "difference", "95 %", "p", "errors cut", "hard 10-way %", "t→i R@1 %", "text lost %"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap="95" in title)
     for name, one in {**found.policies, **found.controls}.items():
         m, d = one.metrics, found.against_first.get(name, {}).get("match10")
         against = ("", "", "", "")

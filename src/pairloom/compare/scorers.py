@@ -35,8 +35,8 @@ class Scorer(Protocol):
     def images(self, images: npt.ArrayLike) -> Floats:
         """Views, or a bank, (..., d), mapped."""
 
-    def align_each(self, texts: Floats, views: Floats, bank: Floats) -> Floats:
-        """One text (s, d) with each of n images of v views (n, v, d): float64 (n,)."""
+    def align_cosines(self, texts: Floats, cosines: Floats, bank: Floats) -> Floats:
+        """One text (s, d) with each of n images, whose v views have these `cosines` (s, n, v) with it: float64 (n,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,7 @@ class Pooled:
     def images(self, images: npt.ArrayLike) -> Floats:
         return np.asarray(images, np.float64)
 
-    def align_each(self, texts: Floats, views: Floats, bank: Floats) -> Floats:
-        cosines = np.einsum("sd,nvd->snv", texts, views)
+    def align_cosines(self, texts: Floats, cosines: Floats, bank: Floats) -> Floats:
         return align_each(cosines, *bank_statistics(texts, bank), self.pooling, self.kind)
 
 
