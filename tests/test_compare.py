@@ -13,7 +13,7 @@ import pytest
 from conftest import picture
 from model_files import WORDS, onnx_model
 
-from pairloom import Align, Recipe, UsageError, compare
+from pairloom import Align, Recipe, Segment, UsageError, compare
 from pairloom.alignment.attention import Pooling, align, bank_statistics
 from pairloom.alignment.head import fit_head, fit_ridge
 from pairloom.compare.features import Features
@@ -101,6 +101,32 @@ def test_pooling_policies_see_every_segment(model: str, tmp_path: Path) -> None:
     policies = {name: Recipe((*steps[:3], Align(model, pooling=name), *steps[3:])) for name in ("attention", "mean")}  # type: ignore[arg-type]
     found = compare(folder, policies, tmp_path / "out", model=model)
     assert all(one.text_lost.value == 0 for one in found.policies.values())
+
+
+def test_segments_and_the_bank_are_those_of_the_policy(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = pictures(tmp_path / "pairs", 30)
+    for number in range(30):
+        letters = (WORDS[4 + (number * place + place) % 26] for place in range(40))
+        (folder / f"{number:03d}.txt").write_text(" ".join(letters) + ". photo of it.")
+    (tmp_path / "bank").mkdir()
+    for number in range(16):
+        (tmp_path / "bank" / f"{number}.jpg").write_bytes(picture(40, 30, 900 + number))
+    seen: list[str] = []
+    embed = Model.embed_texts
+    monkeypatch.setattr(Model, "embed_texts", lambda self, texts: seen.extend(texts) or embed(self, texts))
+    base = Recipe.from_yaml(LETTERBOX).steps
+    policies = {
+        name: Recipe((*base[:2], Segment(max_tokens=tokens), Align(model, bank=bank), *base[4:]))
+        for name, tokens, bank in (("whole", 77, None), ("windows", 16, None), ("bank", 77, str(tmp_path / "bank")))
+    }
+    compare(folder, policies, tmp_path / "out", model=model)
+    assert any(0 < text.count(" ") < 15 and text.count(" ") != 2 for text in seen) and any(text.count(" ") >= 39 for text in seen)
+    queries = pq.read_table(tmp_path / "out" / "queries.parquet").to_pydict()
+    by_policy = {
+        name: [rank for policy, rank in zip(queries["policy"], queries["i2t_rank"], strict=True) if policy == name]
+        for name in policies
+    }
+    assert by_policy["whole"] != by_policy["windows"] and by_policy["whole"] != by_policy["bank"]
 
 
 def test_the_true_image_chooses_no_caption(model: str, tmp_path: Path) -> None:

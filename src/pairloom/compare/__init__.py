@@ -19,7 +19,7 @@ from pairloom.compare.setting import Setting, survey
 from pairloom.compare.write import write_comparison
 from pairloom.errors import UsageError
 from pairloom.extras import need
-from pairloom.models import bank_digest, embed_bank, load
+from pairloom.models import bank_digest, load
 from pairloom.pipeline import plan_of
 from pairloom.readers.model import ReadOptions
 from pairloom.recipe import Recipe
@@ -79,10 +79,9 @@ def compare(
             say(f"control {name}")
             path = folder / "features" / f"{digest(name, lines[0], lines, *said)}.npz"
             changed[name] = kept_features(path, lambda change=change: compute(chosen[0], widest, plan, reading, known, change))  # type: ignore[misc]
-        bank = embed_bank(encoder)
     say("scores")
     shared, left_out = _shared(setting, found)
-    judged = judge(found, changed, chosen, shared, bank, encoder, trial)
+    judged = judge(found, changed, chosen, shared, encoder, trial)
     comparison = dataclasses.replace(judged.comparison, model=model, left_out=left_out)
     write_comparison(folder, comparison, per_query(judged.hits, judged.setting))
     return comparison

@@ -23,7 +23,6 @@ from pairloom.step import Step
 from pairloom.steps.align import Align, cut_view, embed_in_parts
 from pairloom.steps.decode import Decode
 from pairloom.steps.image import TokenRatio
-from pairloom.steps.segment import sentences
 from pairloom.steps.truncate import Truncate
 from pairloom.tokenizer import count
 from pairloom.writers.webdataset import final_texts
@@ -181,8 +180,12 @@ def _pieces(policy: Policy, kept: Batch) -> list[list[str]]:
     must not help it to find that image. Of several captions it is the first, for the same reason."""
     if policy.kind == "whole":
         return [[text] for text in final_texts(kept)]
-    first = [texts[0] if texts else "" for texts in kept["texts"]]
-    return [[text[start:end] for start, end in sentences(text)[:_SEGMENTS]] or [text] for text in first]
+    made = []
+    for texts, cells in zip(kept["texts"], kept["segments"], strict=True):
+        text = texts[0] if texts else ""
+        spans = [(cell["start"], cell["end"]) for cell in cells if cell["caption"] == 0]
+        made.append([text[start:end] for start, end in spans[:_SEGMENTS]] or [text])
+    return made
 
 
 def _boxes(policy: Policy, pixels: Pixels) -> list[Box]:

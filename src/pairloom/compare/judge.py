@@ -17,10 +17,9 @@ from pairloom.compare.result import METRICS, Comparison, Measured
 from pairloom.compare.scorers import Trial
 from pairloom.compare.setting import Setting
 from pairloom.errors import UsageError
-from pairloom.models import Model
+from pairloom.models import Model, embed_bank
 
 Ints = npt.NDArray[np.int64]
-Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,6 @@ def judge(
     changed: Mapping[str, Features],
     policies: Sequence[Policy],
     setting: Setting,
-    bank: Vectors,
     model: Model,
     trial: Trial,
 ) -> Judged:
@@ -56,6 +54,7 @@ def judge(
     results: dict[str, Measured] = {}
     for name, features in everyone.items():
         policy = next((one for one in policies if one.name == name), policies[0])
+        bank = embed_bank(model, policy.align.bank if policy.align else None)
         rows = _rows(features, setting)
         scorers = trial.scorers(policy, features, rows[train], setting.groups[train], bank, model)
         scores = [score_matrix(features, rows[test], bank, scorer) for scorer in scorers]
