@@ -14,6 +14,8 @@ import pytest
 from pairloom.batch import Batch, Pixels, Row
 from pairloom.errors import Reject, UsageError
 from pairloom.geometry import best_canvas, patch_grid, smart_size
+from pairloom.models.preprocessor import from_preprocessor, to_preprocessor
+from pairloom.pipeline import run
 from pairloom.recipe import Recipe
 from pairloom.steps.decode import Decode
 from pairloom.steps.processor import AnyRes, SmartResize
@@ -21,7 +23,7 @@ from pairloom.steps.tiles import Tiles
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-from pairloom.torch import image_transform, reader_of, tokenizer, transform_of  # noqa: E402
+from pairloom.torch import PairLoader, image_transform, reader_of, tokenizer, transform_of  # noqa: E402
 
 PAIRS = Path(__file__).parents[1] / "examples" / "pairs"
 SQUARE = {"height": 224, "width": 224}
@@ -207,3 +209,36 @@ def test_texts_for_language_models_stay_whole(name: str) -> None:
     assert row["text"] == LONG.strip() and "caption" not in row
     with pytest.raises(UsageError, match=r"names no tokenizer: give the path of the model's own tokenizer\.json"):
         tokenizer(Recipe.load(name))
+
+
+def test_a_bundled_tokenizer_brings_its_own_limit() -> None:
+    assert [reader_of(name).context_length for name in (None, "clip", "chinese-clip")] == [77, 77, 52]
+    assert reader_of("chinese-clip").read(["杰尼龟"]) == [[101, 3345, 2225, 7991, 102]]
+    recipe = Recipe.from_yaml("steps: [tokenize: {tokenizer: chinese-clip}]")
+    assert (reader_of(recipe).context_length, reader_of(recipe, 30).context_length) == (52, 30)
+
+
+def test_qwens_own_file_says_what_the_recipe_says() -> None:
+    published = {"min_pixels": 3136, "max_pixels": 12845056, "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2,
+                 "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711],
+                 "image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2_5_VLProcessor"}  # fmt: skip
+    assert from_preprocessor(published) == transform_of("qwen-vl")
+    newer = {"image_processor_type": "Qwen2VLImageProcessorFast", "size": {"shortest_edge": 784, "longest_edge": 78400}}
+    assert from_preprocessor(newer).pixels == (784, 78400)
+    odd = transform_of(SmartResize(factor=15, min_pixels=225, max_pixels=22500))
+    assert from_preprocessor(to_preprocessor(odd)) == odd and odd.rules() != transform_of(SmartResize(factor=15)).rules()
+
+
+def test_a_set_made_by_a_recipe_brings_size_and_mean_along(tmp_path: Path) -> None:
+    (tmp_path / "pairs").mkdir()
+    for number, (data, _) in enumerate(photos()[:4]):
+        (tmp_path / f"pairs/{number}.png").write_bytes(data)
+        (tmp_path / f"pairs/{number}.txt").write_text(f"一只黑猫坐在垫子上，第{number}张。", "utf-8")
+    run(tmp_path / "pairs", tmp_path / "chinese", "chinese-clip")
+    batch = next(iter(PairLoader(tmp_path / "chinese", 4)))
+    assert batch["pixel_values"].shape == (4, 3, 224, 224) and set(batch["input_ids"][:, 0].tolist()) == {101}
+    run(tmp_path / "pairs", tmp_path / "llava", "llava-anyres")
+    with pytest.raises(UsageError, match="names no tokenizer"):
+        PairLoader(tmp_path / "llava", 4)
+    batch = next(iter(PairLoader(tmp_path / "llava", 4, text="clip", tiles=True)))
+    assert batch["pixel_values"].shape[2:] == (3, 336, 336) and batch["pixel_values"].shape[1] >= 3

@@ -23,6 +23,9 @@ MARKS = {"clip": ((49406,), (49407,)), "chinese-clip": ((101,), (102,))}
 """The ids before and after a text that an encoder of the bundled tokenizers expects: `<start_of_text>` and `<end_of_text>`,
 `[CLS]` and `[SEP]`."""
 
+CONTEXT = {"clip": 77, "chinese-clip": 52}
+"""The most tokens that the models of the bundled tokenizers read, marks included."""
+
 ESTIMATE = "estimate"
 """Counts as `clip` does, for a model whose own tokenizer is not at hand; it has no ids, since they would mean nothing to it."""
 

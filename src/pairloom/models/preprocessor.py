@@ -73,8 +73,10 @@ def to_preprocessor(transform: ImageTransform) -> dict[str, Any]:
         sizes = {"patch_size": transform.patch, "max_num_patches": transform.max_patches}
         return {"image_processor_type": "Siglip2ImageProcessor", **config, **sizes}
     if transform.mode == "smart":
-        sizes = {"patch_size": transform.patch // 2, "merge_size": 2, "min_pixels": transform.pixels[0]}
-        return {"image_processor_type": "Qwen2VLImageProcessor", **config, **sizes, "max_pixels": transform.pixels[1]}
+        merge = 1 if transform.patch % 2 else 2
+        sizes = {"patch_size": transform.patch // merge, "merge_size": merge}
+        limits = dict(zip(("min_pixels", "max_pixels"), transform.pixels, strict=True))
+        return {"image_processor_type": "Qwen2VLImageProcessor", **config, **sizes, **limits}
     width, height = transform.size
     if transform.mode == "shortest":
         config |= {

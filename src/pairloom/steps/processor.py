@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -78,8 +78,6 @@ class Normalize(Step):
 
     mean: Three = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[Positive, Positive, Positive] = (0.26862954, 0.26130258, 0.27577711)
-
-    reads: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, batch: Batch) -> Batch:
         return batch

@@ -17,6 +17,7 @@ from pairloom.steps.processor import AnyRes, Normalize, SmartResize
 from pairloom.steps.segment import Segment
 from pairloom.steps.text import Tokenize
 from pairloom.steps.truncate import Truncate
+from pairloom.tokenizer import CONTEXT
 from pairloom.torch.augment import Augment
 from pairloom.torch.texts import text_reader
 
@@ -74,7 +75,7 @@ def augment_of(source: Source) -> Augment | None:
 
 def reader_of(source: TextReader | Recipe | str | None = None, max_tokens: int | None = None) -> TextReader:
     """The text rules that a source names: a reader itself, a recipe (its `truncate`, `segment` or `tokenize`), a bundled
-    tokenizer or the path of a `tokenizer.json`; None is CLIP's, 77 tokens.
+    tokenizer with its own limit, or the path of a `tokenizer.json`; None is CLIP's. Without a limit it is 77 tokens.
 
     Raises:
         UsageError: if there is no such thing.
@@ -85,8 +86,9 @@ def reader_of(source: TextReader | Recipe | str | None = None, max_tokens: int |
         step = next((one for one in reversed(source.steps) if isinstance(one, Truncate | Segment | Tokenize)), None)
         if step is None:
             raise UsageError("the recipe names no tokenizer: give the path of the model's own tokenizer.json file")
-        return text_reader(step.tokenizer, max_tokens or getattr(step, "max_tokens", None) or 77)
-    return text_reader(source or "clip", max_tokens or 77)
+        source, max_tokens = step.tokenizer, max_tokens or getattr(step, "max_tokens", None)
+    source = source or "clip"
+    return text_reader(source, max_tokens or CONTEXT.get(source, 77))
 
 
 def last_geometry(source: Any) -> Step | None:
