@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from images import EXAMPLES, batch_of, encoded, picture, psnr
 from pydantic import ValidationError
@@ -30,6 +30,7 @@ from pairloom.steps.image import (
     TokenRatio,
     draw,
 )
+from pairloom.steps.processor import AnyRes, SmartResize
 
 GEOMETRIES: list[GeometryStep] = [
     Contain(),
@@ -42,6 +43,10 @@ GEOMETRIES: list[GeometryStep] = [
     NativePatches(),
     NativePatches(patch=14, max_patches=100, upscale=True),
     NativePatches(max_patches=1),
+    SmartResize(),
+    SmartResize(factor=32, min_pixels=70_000, max_pixels=90_000),
+    AnyRes(),
+    AnyRes(canvases=((96, 64),), fill="edge"),
 ]
 KEEP_RATIO = (Contain, Letterbox, CenterCrop, RandomCrop)
 sides = st.integers(1, 20_000)
@@ -58,6 +63,7 @@ def test_every_geometry_step_is_tested_here() -> None:
 @pytest.mark.parametrize("step", GEOMETRIES, ids=named)
 @given(width=sides, height=sides, key=st.text("0123456789", max_size=8), x=st.floats(0, 1), y=st.floats(0, 1))
 def test_any_size_gives_a_sound_geometry(step: GeometryStep, width: int, height: int, key: str, x: float, y: float) -> None:
+    assume(not isinstance(step, SmartResize) or max(width, height) <= 200 * min(width, height))
     made = step.geometry(width, height, key)
     assert (made.source_width, made.source_height) == (width, height)
     left, top, right, bottom = made.crop
@@ -143,6 +149,10 @@ def test_padding_is_exact_and_the_image_lies_where_the_geometry_says() -> None:
 @pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1), (1, 1), (3, 7)])
 def test_extreme_ratios_are_drawn(step: GeometryStep, size: tuple[int, int]) -> None:
     grey = np.full((size[1], size[0], 3), 77, np.uint8)
+    if isinstance(step, SmartResize) and size[0] * size[1] == 20_000:
+        with pytest.raises(Reject, match="more than 200 times as long as wide"):
+            step.image(grey)
+        return
     made = step.geometry(*size)
     done = step.image(grey)
     assert done.shape == (made.height, made.width, 3)

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,24 @@ def test_alone_as_in_a_batch(folder: Path) -> None:
         (model.embed_texts(texts), [model.embed_texts([text])[0] for text in texts]),
     ):
         assert np.abs(embedded - np.array(alone)).max() < 1e-4
+
+
+@pytest.mark.parametrize("folder", ["clip", "siglip"], indirect=True)
+def test_short_texts_are_not_padded_to_the_length_of_long_ones(folder: Path) -> None:
+    model = load(f"hf:{folder}", "cpu")
+    texts = ["a cat", "cats " * 40] * 20
+    shapes: list[tuple[int, ...]] = []
+
+    class Towers:
+        def texts(self, ids: Any, mask: Any) -> Any:
+            shapes.append(ids.shape)
+            return model.towers.texts(ids, mask)
+
+    vectors = replace(model, towers=Towers()).embed_texts(texts)  # type: ignore[arg-type]
+    assert np.abs(vectors - model.embed_texts(texts[:2] * 20)).max() < 1e-5
+    lengths = [len(row) for row in model.reader.read(texts[:2])]
+    fixed = folder.name == "siglip"  # pads to its context anyway: one call, as large as may be
+    assert shapes == ([(40, 16)] if fixed else [(20, lengths[0]), (20, lengths[1])])
 
 
 def test_what_a_checkpoint_says_of_itself(folder: Path, tmp_path: Path) -> None:

@@ -51,6 +51,9 @@ def test_all_faults_are_told_at_once_with_their_places() -> None:
         ("[{between: {column: text, min: 1}}]", "steps[0].between: needs numbers, but `text` is of type string"),
         ("[clean]\nselect: [{keep_top: {column: source, share: 0.5}}]", "select[0].keep_top: needs numbers"),
         ("[decode: 5]", "options are written as"),
+        ("[decode, {smart_resize: {min_pixels: 9, max_pixels: 8}}, encode]", "min_pixels is 9, more than max_pixels, 8"),
+        ("[decode, {anyres: {canvases: []}}, encode]", "steps[1].anyres.canvases"),
+        ("[{normalize: {std: [0, 1, 1]}}]", "steps[0].normalize.std"),
         ("[{decode: {}, encode: {}}]", "one name with its options"),
         ("{decode: {}}", "must hold a list called `steps`"),
         ("[decode, {contain: {longest: '512'}}, encode]", "longest"),
@@ -70,7 +73,7 @@ def test_python_objects_are_refused() -> None:
 
 
 def test_an_unknown_recipe_names_those_there_are() -> None:
-    with pytest.raises(RecipeError, match="shipped recipes are default, letterbox, naive"):
+    with pytest.raises(RecipeError, match=r"shipped recipes are chinese-clip, clip, default, letterbox, .*, siglip2-naflex"):
         Recipe.load("no-such-recipe")
 
 

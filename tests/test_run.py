@@ -21,7 +21,7 @@ from conftest import write_pairs
 from pairloom import run
 from pairloom.errors import RunError, TooManyRejects, UsageError
 from pairloom.pipeline import Progress, plan_of
-from pairloom.recipe import Recipe
+from pairloom.recipe import Recipe, recipe_text, shipped_recipes
 from pairloom.run import Job, run_shard
 from pairloom.stats import Stats, StepCount
 from pairloom.verify import verify
@@ -65,6 +65,16 @@ def test_the_sample_pairs_are_all_accounted_for(examples: Path, tmp_path: Path) 
 def test_workers_do_not_change_a_byte(pairs: Path, tmp_path: Path, recipe: str, format: str) -> None:
     run(pairs, tmp_path / "one", recipe, shard_size=3, format=format)
     run(pairs, tmp_path / "two", recipe, shard_size=3, format=format, workers=2)
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+
+
+@pytest.mark.parametrize("recipe", sorted({*shipped_recipes()} - {"default", "letterbox", "naive"}))
+def test_every_recipe_for_a_model_runs_as_it_is(pairs: Path, tmp_path: Path, recipe: str) -> None:
+    source = recipe_text(recipe).splitlines()
+    assert len(source) <= 25 and source[0].startswith(f"# {recipe}: ") and source[1].startswith("# source: ")
+    summary = run(pairs, tmp_path / "one", recipe, shard_size=3)
+    assert summary.pairs_out >= 5 and verify(tmp_path / "one") == []
+    run(pairs, tmp_path / "two", recipe, shard_size=3, workers=2)
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
 
 

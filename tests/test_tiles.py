@@ -12,6 +12,7 @@ from images import batch_of, encoded, picture
 
 from pairloom.geometry import Box
 from pairloom.steps.decode import Decode
+from pairloom.steps.processor import AnyRes
 from pairloom.steps.tiles import TILES, Tiles
 
 sides = st.integers(1, 20_000)
@@ -81,3 +82,10 @@ def test_the_column_holds_boxes_of_the_stored_image() -> None:
     assert [tuple(box.values()) for box in first] == [(0, 0, 700, 400), (0, 0, 400, 400), (300, 0, 700, 400)]
     assert second == [{"left": 0, "top": 0, "right": 50, "bottom": 50}]
     assert Tiles().needs(700, 400) is None and not Tiles.reads_pixels
+
+
+def test_the_whole_leaves_padding_out() -> None:
+    batch = AnyRes()(Decode()(batch_of(encoded(picture(300, 200)), encoded(picture(2000, 500)))))
+    first, second = Tiles()(batch)["tiles"]
+    assert [tuple(box.values()) for box in first] == [(84, 0, 588, 336), (0, 0, 336, 336), (336, 0, 672, 336)]
+    assert tuple(second[0].values()) == (0, 42, 1008, 294) and len(second) == 4

@@ -6,12 +6,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairloom.errors import UsageError
+from pairloom.errors import RecipeError, UsageError
+from pairloom.recipe import Recipe
+from pairloom.steps.text import Tokenize
 from pairloom.tokenizer import count, encode, load_tokenizer, longest_prefix, measure
 
 
 def test_the_ids_are_those_of_clip() -> None:
     assert encode("clip", "a photo of a cat").ids == [320, 1125, 539, 320, 2368]
+
+
+def test_the_ids_are_those_of_chinese_clip() -> None:
+    """As its own `cn_clip.clip.tokenize` gives them, short of the marks."""
+    assert encode("chinese-clip", "杰尼龟").ids == [3345, 2225, 7991]
+    mixed = [10380, 10165, 8118, 119, 4970, 1912, 3633, 1762, 678, 4708, 1920, 7433, 511]
+    assert encode("chinese-clip", "Two cats. 窗外正在下着大雨。").ids == mixed
+    assert Tokenize("chinese-clip").text("杰尼龟") == [101, 3345, 2225, 7991, 102]
+
+
+def test_an_estimate_counts_and_gives_no_ids() -> None:
+    assert count("estimate", "a photo of a cat") == count("clip", "a photo of a cat") == 5
+    with pytest.raises(RecipeError, match="only counts; for ids give the path"):
+        Recipe.from_yaml("steps: [tokenize: {tokenizer: estimate}]")
 
 
 def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:

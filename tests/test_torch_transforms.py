@@ -25,7 +25,7 @@ from transformers import (
     Siglip2Model,
 )
 
-from pairloom import CenterCrop, Letterbox, NativePatches, RandomCrop, Recipe, Stretch
+from pairloom import CenterCrop, Letterbox, NativePatches, RandomCrop, Recipe, SmartResize, Stretch
 from pairloom.errors import UsageError
 from pairloom.torch import (
     Collate,
@@ -111,7 +111,8 @@ def test_centre_crop_is_that_of_clip() -> None:
 
 @pytest.mark.parametrize(
     "transform",
-    [transform_of(one) for one in (Letterbox(64), CenterCrop(64), Stretch(64), NativePatches(16, 25))] + [aspect_buckets(128)],
+    [transform_of(one) for one in (Letterbox(64), CenterCrop(64), Stretch(64), NativePatches(16, 25), SmartResize())]
+    + [aspect_buckets(128)],
     ids=lambda transform: transform.mode,
 )
 def test_a_processor_comes_back_as_it_was_saved(transform, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Align",
+    "AnyRes",
     "AspectRatio",
     "Batch",
     "Between",
@@ -34,6 +35,7 @@ __all__ = [
     "Letterbox",
     "MinSide",
     "NativePatches",
+    "Normalize",
     "PairloomError",
     "Percentile",
     "Prepared",
@@ -46,6 +48,7 @@ __all__ = [
     "RunError",
     "Segment",
     "Selection",
+    "SmartResize",
     "Step",
     "Stretch",
     "Summary",

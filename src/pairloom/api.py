@@ -35,6 +35,7 @@ from pairloom.steps.image import (
     Stretch,
     TokenRatio,
 )
+from pairloom.steps.processor import AnyRes, Normalize, SmartResize
 from pairloom.steps.rank import KeepTop, Percentile
 from pairloom.steps.segment import Segment
 from pairloom.steps.text import Clean, DetectLanguage, Tokenize
@@ -45,6 +46,7 @@ from pairloom.verify import verify
 
 __all__ = [
     "Align",
+    "AnyRes",
     "AspectRatio",
     "Batch",
     "Between",
@@ -68,6 +70,7 @@ __all__ = [
     "Letterbox",
     "MinSide",
     "NativePatches",
+    "Normalize",
     "PairloomError",
     "Percentile",
     "Prepared",
@@ -80,6 +83,7 @@ __all__ = [
     "RunError",
     "Segment",
     "Selection",
+    "SmartResize",
     "Step",
     "Stretch",
     "Summary",

@@ -10,6 +10,7 @@ Coordinates are pixels with the origin at the top left corner of the top left pi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 Box = tuple[float, float, float, float]
@@ -99,6 +100,36 @@ def patch_grid(width: int, height: int, patch: int, max_patches: int) -> tuple[i
         within = math.ceil(width * scale / patch) * math.ceil(height * scale / patch) <= max_patches
         low, high = (scale, high) if within else (low, scale)
     return max(1, math.ceil(width * low / patch)), max(1, math.ceil(height * low / patch))
+
+
+def smart_size(width: int, height: int, factor: int, pixels: tuple[int, int]) -> tuple[int, int]:
+    """Width and height in multiples of `factor`, of at least `pixels[0]` and at most `pixels[1]` pixels, the ratio nearly kept.
+
+    Rounds as `smart_resize` of Qwen's processors does, so that they leave the result as it is.
+    """
+    wide, high = round(width / factor) * factor, round(height / factor) * factor
+    if wide * high > pixels[1]:
+        beta = math.sqrt((height * width) / pixels[1])
+        wide, high = (max(factor, math.floor(side / beta / factor) * factor) for side in (width, height))
+    elif wide * high < pixels[0]:
+        beta = math.sqrt(pixels[0] / (height * width))
+        wide, high = (math.ceil(side * beta / factor) * factor for side in (width, height))
+    return wide, high
+
+
+def best_canvas(width: int, height: int, canvases: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The one of `canvases` (width, height) on which most pixels of an image are kept when it is fitted in, and of those the
+    one that wastes least; the first of equals.
+
+    Rounds as `select_best_resolution` of LLaVA-NeXT's processor does.
+    """
+
+    def worth(canvas: tuple[int, int]) -> tuple[int, int]:
+        scale = min(canvas[0] / width, canvas[1] / height)
+        kept = min(int(width * scale) * int(height * scale), width * height)
+        return kept, kept - canvas[0] * canvas[1]
+
+    return max(canvases, key=worth)
 
 
 def _area(box: Box) -> float:

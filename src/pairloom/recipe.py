@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from pairloom.batch import READ
 from pairloom.errors import Problem, RecipeError
 from pairloom.step import SELECTIONS, STEPS, Selection, Step
-from pairloom.steps import align, decode, dedup, filters, hash, image, rank, segment, text, tiles, truncate
+from pairloom.steps import align, decode, dedup, filters, hash, image, processor, rank, segment, text, tiles, truncate
 
 _REGISTERED = (
     align,
@@ -33,6 +33,7 @@ _REGISTERED = (
     filters,
     hash,
     image,
+    processor,
     rank,
     segment,
     text,
@@ -63,7 +64,7 @@ class Recipe:
 
     @classmethod
     def load(cls, name: str) -> Recipe:
-        """A shipped recipe by its name (`default`, `letterbox`, `naive`) or one from a YAML file."""
+        """A shipped recipe by its name (`default`, `clip`; `shipped_recipes()` has them all) or one from a YAML file."""
         if name in shipped_recipes():
             return cls.from_yaml(recipe_text(name), name)
         return cls.from_yaml(_read(name), name)

@@ -14,12 +14,20 @@ from tokenizers import Encoding, Tokenizer
 
 from pairloom.errors import UsageError
 
-BUNDLED = {"clip": "clip-tokenizer.json.gz"}
+BUNDLED = {"clip": "clip-tokenizer.json.gz", "chinese-clip": "chinese-clip-tokenizer.json.gz"}
 """Tokenizers that come with Pairloom. `clip` is the lower-cased byte-level BPE of OpenAI's CLIP as open_clip ships it (MIT).
-Its ids are those of open_clip's `SimpleTokenizer`, short of the mending of broken text that the latter does first."""
+Its ids are those of open_clip's `SimpleTokenizer`, short of the mending of broken text that the latter does first.
+`chinese-clip` is the lower-cased WordPiece of Chinese BERT with the vocabulary that Chinese-CLIP ships (MIT)."""
 
-MARKS = {"clip": ((49406,), (49407,))}
-"""The ids before and after a text that an encoder of the bundled tokenizers expects: `<start_of_text>`, `<end_of_text>`."""
+MARKS = {"clip": ((49406,), (49407,)), "chinese-clip": ((101,), (102,))}
+"""The ids before and after a text that an encoder of the bundled tokenizers expects: `<start_of_text>` and `<end_of_text>`,
+`[CLS]` and `[SEP]`."""
+
+CONTEXT = {"clip": 77, "chinese-clip": 52}
+"""The most tokens that the models of the bundled tokenizers read, marks included."""
+
+ESTIMATE = "estimate"
+"""Counts as `clip` does, for a model whose own tokenizer is not at hand; it has no ids, since they would mean nothing to it."""
 
 SPECIALS = 2
 """The begin and end marks that a text encoder adds. The tokenizers here leave them out; who counts tokens adds them."""
@@ -35,17 +43,26 @@ def load_tokenizer(name: str) -> Tokenizer:
 
     Raises `UsageError` if there is none of that name, or if the file is not a tokenizer.
     """
+    if name == ESTIMATE:
+        return load_tokenizer("clip")
     if name in BUNDLED:
         packed = files("pairloom").joinpath("data", BUNDLED[name]).read_bytes()
         return _parse(gzip.decompress(packed).decode())
     path = Path(name)
     if not path.is_file():
-        there = ", ".join(f"`{known}`" for known in BUNDLED)
+        there = ", ".join(f"`{known}`" for known in (*BUNDLED, ESTIMATE))
         raise UsageError(f"there is no tokenizer {name!r}: give {there} or the path of a tokenizer.json file")
     try:
         return _parse(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{name} is not a tokenizer.json file: {error}") from error
+
+
+def no_ids(name: str) -> str | None:
+    """Why a tokenizer that counts can't give the ids of a text, None if it can."""
+    if name != ESTIMATE:
+        return None
+    return f"the tokenizer `{ESTIMATE}` only counts; for ids give the path of the model's own tokenizer.json file"
 
 
 def encode(name: str, text: str) -> Encoding:

@@ -20,6 +20,7 @@ from pairloom.models.transform import Array, ImageTransform
 
 T = TypeVar("T")
 _IMAGES, _TEXTS = 32, 64  # most in one call of a tower: more gains nothing and costs memory
+_MIXED = 1.5  # times the shortest text of a call that the longest may have: a sentence beside a whole caption is padding mostly
 
 
 class Towers(Protocol):
@@ -92,8 +93,8 @@ class Model:
         marks alone, which says nothing.
         """
         rows = self.reader.read(texts)
-        order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
-        return self._embed(rows, _cut(order, _TEXTS), lambda some: self.towers.texts(*self.reader.pad(some)))
+        lengths = [self.reader.pad([row])[0].shape[1] for row in rows]  # some readers pad all to one length
+        return self._embed(rows, _alike(lengths, _TEXTS), lambda some: self.towers.texts(*self.reader.pad(some)))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -131,6 +132,16 @@ class Model:
 
 def _cut(rows: list[int], most: int) -> list[list[int]]:
     return [rows[start : start + most] for start in range(0, len(rows), most)]
+
+
+def _alike(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Rows of like length together, at most `most`, so that padding never takes more than a third of a batch or so."""
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if not batches or len(batches[-1]) == most or lengths[row] > _MIXED * lengths[batches[-1][0]]:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
 
 
 def _digest(path: Path) -> str:

@@ -53,6 +53,8 @@ def from_preprocessor(config: dict[str, Any]) -> ImageTransform:
         patch, most = int(config.get("patch_size", 16)), int(config.get("max_num_patches", 256))
         side = patch * math.isqrt(most)  # of a square image
         return ImageTransform("naflex", (side, side), (side, side), mean, std, filter, patch=patch, max_patches=most)
+    if kind.startswith("Qwen2VL"):
+        return _smart(config, mean, std, filter)
     if "resize_mode" in config:
         return _ours(config, mean, std, filter)
     mode, resize = _resize(config.get("size", 224), siglip)
@@ -70,6 +72,11 @@ def to_preprocessor(transform: ImageTransform) -> dict[str, Any]:
     if transform.mode == "naflex":
         sizes = {"patch_size": transform.patch, "max_num_patches": transform.max_patches}
         return {"image_processor_type": "Siglip2ImageProcessor", **config, **sizes}
+    if transform.mode == "smart":
+        merge = 1 if transform.patch % 2 else 2
+        sizes = {"patch_size": transform.patch // merge, "merge_size": merge}
+        limits = dict(zip(("min_pixels", "max_pixels"), transform.pixels, strict=True))
+        return {"image_processor_type": "Qwen2VLImageProcessor", **config, **sizes, **limits}
     width, height = transform.size
     if transform.mode == "shortest":
         config |= {
@@ -131,6 +138,23 @@ def _ours(config: dict[str, Any], mean: Any, std: Any, filter: Interpolation) ->
     if rounding not in ("down", "even") or distortion < 1:
         raise ValueError("rounding must be down or even, distortion at least 1")
     return ImageTransform(mode, size, size, mean, std, filter, (red, green, blue), rounding, buckets, distortion=distortion)
+
+
+def _smart(config: dict[str, Any], mean: Any, std: Any, filter: Interpolation) -> ImageTransform:
+    """Qwen's, whose limits stand alone or under `size`; without any they are those of the class."""
+    size = config.get("size") or {}
+    least = config.get("min_pixels") or size.get("shortest_edge") or 56 * 56
+    most = config.get("max_pixels") or size.get("longest_edge") or 28 * 28 * 1280
+    factor = int(config.get("patch_size", 14)) * int(config.get("merge_size", 2))
+    return smart_transform(factor, (int(least), int(most)), mean, std, filter)
+
+
+def smart_transform(
+    factor: int, pixels: tuple[int, int], mean: Any, std: Any, filter: Interpolation = "bicubic"
+) -> ImageTransform:
+    """That of `smart_resize`: multiples of `factor`, at least and at most so many pixels."""
+    side = math.isqrt(pixels[1]) // factor * factor
+    return ImageTransform("smart", (side, side), (side, side), mean, std, filter, patch=factor, pixels=pixels)
 
 
 def _resize(size: Any, siglip: bool) -> tuple[Mode, Size]:

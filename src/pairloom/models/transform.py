@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from pairloom.batch import Pixels
 from pairloom.drawing import Interpolation, draw
-from pairloom.geometry import Geometry, patch_grid
+from pairloom.geometry import Geometry, patch_grid, smart_size
 
 Array = npt.NDArray[np.float32]
-Mode = Literal["squash", "shortest", "letterbox", "buckets", "naflex"]
+Mode = Literal["squash", "shortest", "letterbox", "buckets", "naflex", "smart"]
 Size = tuple[int, int]
 """Width and height in pixels."""
 
@@ -33,6 +33,8 @@ class ImageTransform:
       what then is missing is padded.
     * `naflex`: scale to multiples of `patch`, as many patches as `max_patches` allows, the ratio nearly kept (SigLIP 2);
       `size` is that of a square image.
+    * `smart`: scale to multiples of `patch` with as many pixels in all as `pixels` allows, least and most, the ratio nearly
+      kept (Qwen2-VL); `size` is that of a square image with the most.
 
     In the first three modes the middle of the result is then cut to `size`, or padded to it with `fill`. Where the margin is
     odd, the cut lies `down` (transformers) or at the nearest `even` pixel (torchvision, open_clip), and the wider padding
@@ -51,6 +53,7 @@ class ImageTransform:
     patch: int = 16
     max_patches: int = 256
     distortion: float = field(default=math.inf, repr=False)  # what is usual must not change the fingerprints of models
+    pixels: tuple[int, int] = field(default=(1, _WHOLE), repr=False)
 
     def geometry(self, width: int, height: int) -> Geometry:
         """Where an image of `width` x `height` goes on the model's canvas."""
@@ -59,7 +62,8 @@ class ImageTransform:
 
     def rules(self) -> str:
         """All that decides what becomes of an image, for a fingerprint."""
-        return repr(self) + ("" if math.isinf(self.distortion) else f" {self.distortion}")
+        more = [] if math.isinf(self.distortion) else [self.distortion]
+        return " ".join(map(str, [repr(self), *more, *(self.pixels if self.mode == "smart" else ())]))
 
     def needs(self, width: int, height: int) -> Size:
         """The smallest decoded size that serves an original of `width` x `height`: no more than that, no less than is drawn."""
@@ -122,6 +126,8 @@ class ImageTransform:
         if self.mode == "naflex":
             columns, rows = patch_grid(width, height, self.patch, self.max_patches)
             return columns * self.patch, rows * self.patch
+        if self.mode == "smart":
+            return smart_size(width, height, self.patch, self.pixels)
         return self.resize
 
     def _bucket(self, width: int, height: int) -> Size:
@@ -138,7 +144,7 @@ class ImageTransform:
         return (width, canvas[1]) if wider > 1 else (canvas[0], height)
 
     def _canvas(self, width: int, height: int, scaled: Size) -> Size:
-        if self.mode == "naflex":
+        if self.mode in ("naflex", "smart"):
             return scaled
         return self._bucket(width, height) if self.mode == "buckets" else self.size
 

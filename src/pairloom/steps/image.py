@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance
 from pydantic import Field
 
 from pairloom.batch import Batch, Pixels
-from pairloom.drawing import Fill, draw
+from pairloom.drawing import Fill, Interpolation, draw
 from pairloom.errors import Reject
 from pairloom.geometry import Geometry, patch_grid
 from pairloom.step import ImageStep, Step, lift, step
@@ -30,6 +30,7 @@ class GeometryStep(ImageStep):
 
     reads = ("width", "height", "geometry", "original_width", "original_height")
     fill: Fill = "mean"
+    interpolation: Interpolation = "bicubic"
 
     def geometry(self, width: int, height: int, key: str = "") -> Geometry:
         """Where an image of `width` x `height` goes; `key` seeds what is random."""
@@ -46,7 +47,7 @@ class GeometryStep(ImageStep):
 
     def image(self, pixels: Pixels, key: str = "") -> Pixels:
         """One image, RGB uint8 (h, w, 3), moved as `geometry` says. Raises `Reject`: too_many_pixels."""
-        return draw(pixels, self.geometry(pixels.shape[1], pixels.shape[0], key), self.fill)
+        return draw(pixels, self.geometry(pixels.shape[1], pixels.shape[0], key), self.fill, self.interpolation)
 
     def __call__(self, batch: Batch) -> Batch:
         assert batch.pixels is not None
@@ -65,7 +66,7 @@ class GeometryStep(ImageStep):
             whole = before.then(moved)
         except ValueError as fault:  # such as a crop from the padding of an earlier letterbox
             raise Reject("nothing_left", str(fault)) from None
-        return moved.width, moved.height, geometry_cell(whole), draw(pixels, moved, self.fill)
+        return moved.width, moved.height, geometry_cell(whole), draw(pixels, moved, self.fill, self.interpolation)
 
 
 @step("contain")
@@ -142,11 +143,13 @@ class NativePatches(GeometryStep):
 
     With `upscale` the sizes are those of SigLIP 2's processor, which fills the budget. Without it no side grows, save that
     one shorter than a patch becomes one patch; larger images get the processor's sizes, so that it leaves them as they are.
+    That processor's `interpolation` is bilinear.
     """
 
     patch: Side = 16
     max_patches: Annotated[int, Field(gt=0)] = 256
     upscale: bool = False
+    interpolation: Interpolation = "bicubic"
 
     def geometry(self, width: int, height: int, key: str = "") -> Geometry:
         columns, rows = self._grid(width, height)

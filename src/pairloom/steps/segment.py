@@ -13,7 +13,7 @@ from pydantic import Field
 from pairloom.batch import SEGMENTS, Batch
 from pairloom.errors import UsageError
 from pairloom.step import Step, lift, step
-from pairloom.tokenizer import BUNDLED, SPECIALS, between_characters, count, encode, load_tokenizer
+from pairloom.tokenizer import BUNDLED, ESTIMATE, SPECIALS, between_characters, count, encode, load_tokenizer
 
 Span = tuple[int, int]
 """Where a piece of text starts and ends, in code points."""
@@ -84,8 +84,8 @@ class Segment(Step):
     def _windows(self, text: str, start: int, stop: int) -> Iterator[Span]:
         """The sentence from `start` to `stop` if it fits, else windows over it."""
         budget = self.max_tokens - SPECIALS
-        if self.tokenizer in BUNDLED and stop - start <= budget and text[start:stop].isascii():
-            yield start, stop  # CLIP never makes two tokens of one ASCII character
+        if self.tokenizer in (*BUNDLED, ESTIMATE) and stop - start <= budget and text[start:stop].isascii():
+            yield start, stop  # neither makes two tokens of one ASCII character
             return
         reach = budget if text[start] >= "\u2e80" else 4 * budget
         done = start

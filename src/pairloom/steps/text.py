@@ -15,7 +15,7 @@ from pairloom.batch import Batch
 from pairloom.errors import Reject
 from pairloom.step import Step, TextStep, lift, step
 from pairloom.steps.segment import tokenizer_problems
-from pairloom.tokenizer import MARKS, load_tokenizer
+from pairloom.tokenizer import MARKS, load_tokenizer, no_ids
 
 _MEND = ftfy.TextFixerConfig(
     unescape_html=True,
@@ -124,7 +124,7 @@ class DetectLanguage(Step):
 class Tokenize(Step):
     """Store the token ids of the first caption, whole and unpadded.
 
-    `clip` gets its begin and end marks; a tokenizer from a file adds what its file says.
+    `clip` and `chinese-clip` get their begin and end marks; a tokenizer from a file adds what its file says.
     """
 
     tokenizer: str = "clip"
@@ -134,7 +134,8 @@ class Tokenize(Step):
 
     def problems(self, columns: set[str]) -> list[str]:
         """What a recipe gets wrong that the fields alone don't show."""
-        return tokenizer_problems(self.tokenizer)
+        unfit = no_ids(self.tokenizer)
+        return [unfit] if unfit else tokenizer_problems(self.tokenizer)
 
     def text(self, text: str) -> list[int]:
         """The token ids of one text. Raises `UsageError` if there is no such tokenizer."""

@@ -27,7 +27,8 @@ class Tiles(Step):
     * `squares`: squares of the shorter side in a row along the longer one, each sharing at least `overlap` of itself with
       the next. Where `max_tiles` squares don't reach from end to end, they become longer.
 
-    `whole` puts the whole image first; it does not count as a tile. An image that fits into `size` has one box only.
+    `whole` puts the whole image first, without padding that an earlier step added; it does not count as a tile. An image that
+    fits into `size` has one box only.
     """
 
     size: Annotated[int, Field(gt=0, le=65_500)] = 336
@@ -36,7 +37,7 @@ class Tiles(Step):
     overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.25
     whole: bool = True
 
-    reads: ClassVar[tuple[str, ...]] = ("width", "height")
+    reads: ClassVar[tuple[str, ...]] = ("width", "height", "geometry")
     adds: ClassVar[dict[str, pa.DataType]] = {"tiles": TILES}
 
     def needs(self, width: int, height: int) -> tuple[int, int] | None:
@@ -52,6 +53,8 @@ class Tiles(Step):
 
     def __call__(self, batch: Batch) -> Batch:
         boxes = [self.boxes(width, height) for width, height in zip(batch["width"], batch["height"], strict=True)]
+        if self.whole:
+            boxes = [[tuple(cell["box"]), *row[1:]] for cell, row in zip(batch["geometry"], boxes, strict=True)]
         return batch.with_columns(self.adds, tiles=[[dict(zip(SIDES, box, strict=True)) for box in row] for row in boxes])
 
     def _grid(self, width: int, height: int) -> list[Box]:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from pairloom.errors import RecipeError, UsageError
-from pairloom.models.preprocessor import CLIP_NORMALISER, HALF_NORMALISER, read_transform
+from pairloom.models.preprocessor import CLIP_NORMALISER, HALF_NORMALISER, read_transform, smart_transform
 from pairloom.models.reader import TextReader
 from pairloom.models.transform import ImageTransform, Mode, Size
 from pairloom.recipe import Recipe
 from pairloom.step import Step
 from pairloom.steps.image import CenterCrop, Contain, GeometryStep, Letterbox, NativePatches, RandomCrop, Stretch
+from pairloom.steps.processor import AnyRes, Normalize, SmartResize
 from pairloom.steps.segment import Segment
 from pairloom.steps.text import Tokenize
 from pairloom.steps.truncate import Truncate
+from pairloom.tokenizer import CONTEXT
 from pairloom.torch.augment import Augment
 from pairloom.torch.texts import text_reader
 
@@ -42,7 +44,8 @@ def transform_of(source: Source = None, size: int | None = None) -> ImageTransfo
     """The transform that a source names.
 
     * an `ImageTransform`: itself; a geometry step: what it does, with CLIP's normaliser;
-    * a recipe, or its name or file: its last geometry step. `contain`, which only stores, becomes a letterbox of 224;
+    * a recipe, or its name or file: its last geometry step, with the mean and deviation of its `normalize`, if it has one.
+      `contain`, which only stores, becomes a letterbox of 224, `anyres` a squash to the size of its tiles;
     * the folder of a checkpoint: what its own `preprocessor_config.json` or `open_clip_config.json` says;
     * None: a letterbox of 224.
 
@@ -57,8 +60,11 @@ def transform_of(source: Source = None, size: int | None = None) -> ImageTransfo
         return transform_of(read_transform(Path(source)), size)
     if isinstance(source, str | Path):
         source = _recipe(str(source))
-    step = last_geometry(source) if isinstance(source, Recipe) else source
-    return _of_step(step, size)
+    if not isinstance(source, Recipe):
+        return _of_step(source, size)
+    made = _of_step(last_geometry(source), size)
+    said = next((step for step in reversed(source.steps) if isinstance(step, Normalize)), None)
+    return replace(made, mean=said.mean, std=said.std) if said else made
 
 
 def augment_of(source: Source) -> Augment | None:
@@ -69,7 +75,7 @@ def augment_of(source: Source) -> Augment | None:
 
 def reader_of(source: TextReader | Recipe | str | None = None, max_tokens: int | None = None) -> TextReader:
     """The text rules that a source names: a reader itself, a recipe (its `truncate`, `segment` or `tokenize`), a bundled
-    tokenizer or the path of a `tokenizer.json`; None is CLIP's, 77 tokens.
+    tokenizer with its own limit, or the path of a `tokenizer.json`; None is CLIP's. Without a limit it is 77 tokens.
 
     Raises:
         UsageError: if there is no such thing.
@@ -78,9 +84,11 @@ def reader_of(source: TextReader | Recipe | str | None = None, max_tokens: int |
         return source if max_tokens is None else replace(source, context_length=max_tokens)
     if isinstance(source, Recipe):
         step = next((one for one in reversed(source.steps) if isinstance(one, Truncate | Segment | Tokenize)), None)
-        limit = max_tokens or getattr(step, "max_tokens", None) or 77
-        return text_reader(getattr(step, "tokenizer", "clip"), limit)
-    return text_reader(source or "clip", max_tokens or 77)
+        if step is None:
+            raise UsageError("the recipe names no tokenizer: give the path of the model's own tokenizer.json file")
+        source, max_tokens = step.tokenizer, max_tokens or getattr(step, "max_tokens", None)
+    source = source or "clip"
+    return text_reader(source, max_tokens or CONTEXT.get(source, 77))
 
 
 def last_geometry(source: Any) -> Step | None:
@@ -92,8 +100,11 @@ def last_geometry(source: Any) -> Step | None:
 def _of_step(step: Any, size: int | None) -> ImageTransform:
     if isinstance(step, NativePatches):
         return replace(_transform("naflex", (0, 0)), patch=step.patch, max_patches=step.max_patches,
-                       mean=HALF_NORMALISER[0], std=HALF_NORMALISER[1])  # fmt: skip
-    kinds: dict[type, Mode] = {Stretch: "squash", CenterCrop: "shortest", RandomCrop: "shortest", Letterbox: "letterbox"}
+                       mean=HALF_NORMALISER[0], std=HALF_NORMALISER[1], interpolation=step.interpolation)  # fmt: skip
+    if isinstance(step, SmartResize):
+        return smart_transform(step.factor, (step.min_pixels, step.max_pixels), *CLIP_NORMALISER)
+    kinds: dict[type, Mode] = {Stretch: "squash", CenterCrop: "shortest", RandomCrop: "shortest", Letterbox: "letterbox",
+                               AnyRes: "squash"}  # fmt: skip
     side = size or (224 if step is None or isinstance(step, Contain) else step.size)
     fill = getattr(step, "fill", MEAN)
     return _transform(

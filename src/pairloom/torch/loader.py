@@ -215,7 +215,7 @@ class PairLoader:
             raise UsageError("there is not one pair to load")
         if self.images.tiles and not self.index.views.all():
             raise UsageError("no tiles are recorded: prepare the set with a `tiles` step")
-        if self.images.tiles and self.images.transform.mode in ("naflex", "buckets"):
+        if self.images.tiles and self.images.transform.mode in ("naflex", "buckets", "smart"):
             raise UsageError("tiles need a transform that gives all of them one size")
         if collate.dtype == "uint8" and self.images.transform.mode == "naflex":
             raise UsageError("native patches come as float32 only")

@@ -13,7 +13,7 @@ from tokenizers import processors
 from pairloom.errors import UsageError
 from pairloom.models.reader import TextReader
 from pairloom.steps.segment import sentences
-from pairloom.tokenizer import BUNDLED, MARKS, load_tokenizer
+from pairloom.tokenizer import BUNDLED, MARKS, load_tokenizer, no_ids
 from pairloom.torch.pairs import Pair
 
 _LONGEST_RUN = 4  # sentences
@@ -85,8 +85,10 @@ def _sentences(pair: Pair, number: int | None) -> tuple[str, list[tuple[int, int
 def text_reader(tokenizer: str = "clip", max_tokens: int = 77, fixed: bool = False) -> TextReader:
     """How texts are read by a bundled tokenizer, or by a `tokenizer.json`, whose own post-processor adds the marks.
 
-    `fixed` pads to `max_tokens` always, for towers that take no shorter texts.
+    `fixed` pads to `max_tokens` always, for towers that take no shorter texts. Raises `UsageError` if there is no such tokenizer.
     """
+    if unfit := no_ids(tokenizer):
+        raise UsageError(unfit)
     made = load_tokenizer(tokenizer)
     if tokenizer in BUNDLED:
         made = type(made).from_str(made.to_str())
