@@ -43,6 +43,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Reject",
+    "Row",
     "RunError",
     "Segment",
     "Selection",

@@ -33,9 +33,13 @@ def models(
             typer.echo(_line(one))
         typer.echo("\nnames:")
         for form, (meaning, missing) in forms().items():
-            typer.echo(f"  {form:26} {meaning}" + (f"\n{'':29}not installed: {missing}" if missing else ""))
+            typer.echo(f"  {form:26} {meaning}" + (f"\n{'':29}{_said(missing)}" if missing else ""))
     if names and any(one.problem for one in found):
         raise typer.Exit(2)
+
+
+def _said(missing: str) -> str:
+    return f"not installed: {missing}" if missing.startswith("pip ") else missing
 
 
 def _line(one: Listing) -> str:

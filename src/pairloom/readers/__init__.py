@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from pairloom import plugins
 from pairloom.batch import Row
 from pairloom.errors import UsageError
-from pairloom.readers import folder, llava, parquet, table, webdataset
+from pairloom.readers import folder, llava, parquet, plugin, table, webdataset
 from pairloom.readers.cells import IMAGES
 from pairloom.readers.fetch import fetched
 from pairloom.readers.inputs import exists, expand, identity, is_url
@@ -38,6 +40,8 @@ _KINDS = {
     "pq": "parquet",
     "json": "llava",
 }
+OWN = frozenset((*_READERS, *_KINDS, *IMAGES, *folder.TEXTS))
+"""Suffixes and kinds that mean something already: no package may read files of such a suffix."""
 _METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 
@@ -53,7 +57,7 @@ def plan(
     An input is a file (`.tar`, `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`, LLaVA's `.json`), a folder, a glob, a brace
     range such as `{00000..00041}.tar`, several of these with `::` between them, or the URL of a file. Of a folder counts the
     first of: a `metadata.jsonl`, `.csv` or `.parquet` (Hugging Face's imagefolder), images at any depth, tars, tables of one
-    kind, those of a folder `data` in it (Hugging Face's Hub).
+    kind, those of a folder `data` in it (Hugging Face's Hub), files that an installed package reads.
 
     `limit` takes the first rows of the whole input, `sample` that many of them, evenly spread.
     """
@@ -86,7 +90,7 @@ def read(shard: Shard, options: ReadOptions = ReadOptions()) -> Iterator[Row]:  
 
     What can't be used is among them, with its reason in `reject`.
     """
-    rows = _READERS[shard.kind][1](shard, options)
+    rows = _reader(shard.kind)[1](shard, options)
     return rows if options.fetch == "no" else fetched(rows, options.fetch)
 
 
@@ -95,10 +99,19 @@ def _index(path: str, kind: str, options: ReadOptions, found: Index) -> Index:
     try:
         if kind != "folder":
             found.size, found.mtime_ns = identity(path)
-        _READERS[kind][0](path, options, found)
+        _reader(kind)[0](path, options, found)
     except OSError as error:
         found.fault(path, 0, "unreadable", error.strerror or str(error))
     return found
+
+
+def packages(kinds: Iterable[str]) -> dict[str, str]:
+    """The installed packages that read containers of these kinds, each with its version."""
+    return plugins.packages("readers", (kind for kind in kinds if kind not in OWN))
+
+
+def _reader(kind: str) -> tuple[_Pass, _Read]:
+    return _READERS.get(kind) or (partial(plugin.index, kind), plugin.read)
 
 
 def _containers(name: str) -> list[tuple[str, str]]:
@@ -114,13 +127,19 @@ def _containers(name: str) -> list[tuple[str, str]]:
 
 
 def _kind(name: str) -> str:
-    suffix = name.rpartition("/")[2].rpartition(".")[2].lower()
+    suffix = _suffix(name)
     if suffix in _KINDS:
         return _KINDS[suffix]
-    known = ", ".join(f".{each}" for each in _KINDS)
+    if suffix in (added := plugins.names("readers", OWN)):
+        return suffix
+    known = ", ".join(f".{each}" for each in (*_KINDS, *added))
     hint = "; unpack compressed files first" if suffix in ("gz", "tgz", "zst", "bz2", "xz", "zip") else ""
     hint = "; give the folder of the images instead" if suffix in IMAGES else hint
     raise UsageError(f"{printable(name)} has none of the suffixes {known}{hint}")
+
+
+def _suffix(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[2].lower()
 
 
 def _in_folder(name: str) -> list[tuple[str, str]]:
@@ -137,17 +156,21 @@ def _in_folder(name: str) -> list[tuple[str, str]]:
         raise UsageError(f"the folder {printable(name)} can't be listed: {error.strerror}") from None
     kinds: dict[str, list[str]] = {}
     for file in files:
-        suffix = file.rpartition(".")[2].lower()
+        suffix = _suffix(file)
         if suffix in _KINDS and suffix != "json":  # beside tables those are counts and plans
             kinds.setdefault(_KINDS[suffix], []).append(base + file)
     if "webdataset" in kinds:  # the tables beside tars, as img2dataset and Pairloom write them, describe the same pairs
         return [(each, "webdataset") for each in kinds["webdataset"]]
-    if len(kinds) > 1:
-        raise UsageError(f"the folder {printable(name)} holds tables of several kinds ({', '.join(kinds)}); name the files")
     if not kinds and Path(base, "data").is_dir():  # where the Hugging Face Hub has the tables of a data set
         return _in_folder(f"{base}data")
+    if not kinds:  # only where nothing else is, so that to install a package changes no run that doesn't use it
+        added = plugins.names("readers", OWN)
+        kinds = {suffix: [base + file for file in files if _suffix(file) == suffix] for suffix in added}
+        kinds = {suffix: paths for suffix, paths in kinds.items() if paths}
     if not kinds:
         raise UsageError(f"the folder {printable(name)} holds no images, tars or tables (.csv, .tsv, .jsonl, .parquet)")
+    if len(kinds) > 1:
+        raise UsageError(f"the folder {printable(name)} holds tables of several kinds ({', '.join(kinds)}); name the files")
     return [(each, kind) for kind, paths in kinds.items() for each in paths]
 
 
