@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from pairloom.errors import Interrupted
 
 if TYPE_CHECKING:
     from pairloom.compare.result import Comparison
+    from pairloom.doctor import Finding
     from pairloom.estimate import Estimate
     from pairloom.explain import Explanation
     from pairloom.pipeline import Progress as RunProgress
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _errors = Console(stderr=True, highlight=False)
 _results = Console(highlight=False)
 _PLAIN_SECONDS = 5.0
+_STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 
 def complain(message: str) -> None:
@@ -196,6 +199,20 @@ def show_explanation(found: Explanation) -> None:
         box = ", ".join(f"{side:.0f}" for side in view.box)
         what = f"view {number} ({box})" if number else "whole image"
         _results.print(f"{what}: {view.score:.3f}{'  best' if view.best and len(found.views) > 1 else ''}")
+
+
+def show_findings(findings: list[Finding]) -> None:
+    """What `doctor` found; the lines to type stand alone, unbroken, so that they can be copied."""
+    column = max(len(one.what) for one in findings) + 11
+    for one in findings:
+        level = f"[{_STYLES[one.level]}]{one.level:8}[/] {one.what}"
+        lines = wrap(one.said, max(40, _results.width - column)) or [""]
+        pad = " " * (column - 9 - len(one.what))
+        _results.print(f"{level}{pad}" + f"\n{' ' * column}".join(map(escape, lines)), soft_wrap=True)
+        if one.fix:
+            _results.print(f"{' ' * column}[bold]{escape(one.fix)}[/]", soft_wrap=True)
+    counts = Counter(one.level for one in findings)
+    _results.print(f"\n{_counted(counts['problem'], 'problem')}, {_counted(counts['note'], 'note')}")
 
 
 def _counted(number: int, thing: str) -> str:
