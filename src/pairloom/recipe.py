@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pairloom import registry
 from pairloom.batch import READ
+from pairloom.choices import shipped_recipes
 from pairloom.errors import Problem, RecipeError, UsageError
 from pairloom.registry import REGISTRIES
 from pairloom.step import STEPS, Selection, Step
@@ -140,13 +141,6 @@ def fingerprint_of(literal: Mapping[str, Any], versions: Mapping[str, str]) -> s
 def versions() -> dict[str, str]:
     """The versions of the libraries that the bytes of an output depend on."""
     return {name: metadata.version(name) for name in _LOCKED}
-
-
-def shipped_recipes() -> list[str]:
-    """The names of the recipes in the package."""
-    return sorted(
-        f.name.removesuffix(".yaml") for f in (resources.files("pairloom") / "recipes").iterdir() if f.name[0] not in "._"
-    )
 
 
 def recipe_text(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from pairloom.choices import PROMPT, Layout
+from pairloom.cli import complete
 from pairloom.cli.app import app
 from pairloom.cli.show import say
 
@@ -18,7 +19,13 @@ def export(
     dest: Annotated[Path, typer.Argument(help="Folder for the export; new or empty.", show_default=False)],
     to: Annotated[
         str,
-        typer.Option("--to", "-t", help=f"The layout: {', '.join(get_args(Layout))}, or one of a plugin.", show_default=False),
+        typer.Option(
+            "--to",
+            "-t",
+            help=f"The layout: {', '.join(get_args(Layout))}, or one of a plugin.",
+            show_default=False,
+            autocompletion=complete.layouts,
+        ),
     ],
     prompt: Annotated[str, typer.Option(help="For llava: what the human asks.")] = PROMPT,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pairloom.cli import complete
 from pairloom.cli.app import Device, Json, app
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 @app.command()
 def models(
-    names: Annotated[list[str] | None, typer.Argument(help="Models to try.", show_default="mini")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models to try.", show_default="mini", autocompletion=complete.models)
+    ] = None,
     device: Device = None,
     json_: Json = False,
 ) -> None:

@@ -8,13 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
+from pairloom.cli import complete
 from pairloom.cli.app import app
 from pairloom.cli.show import complain
 from pairloom.errors import UsageError
 
 
 @app.command()
-def steps(name: Annotated[str | None, typer.Argument(help="Show one step with its options.", show_default=False)] = None) -> None:
+def steps(
+    name: Annotated[
+        str | None, typer.Argument(help="Show one step with its options.", show_default=False, autocompletion=complete.steps)
+    ] = None,
+) -> None:
     """List all steps and selections, those of installed packages among them, or explain one."""
     from pairloom.registry import REGISTRIES, find, load_plugins
 
