@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _errors = Console(stderr=True, highlight=False)
 _results = Console(highlight=False)
 _PLAIN_SECONDS = 5.0
+_INPUTS = 10  # of more the terminal shows no more; --json has all
 _STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 
@@ -128,6 +129,9 @@ def show_places(summary: Summary) -> None:
 
 def show_estimate(found: Estimate) -> None:
     """What `check` found."""
+    for one in found.inputs[:_INPUTS]:
+        say(str(one))
+    say(f"… and {len(found.inputs) - _INPUTS} more\n" if len(found.inputs) > _INPUTS else "")
     _errors.print(
         f"{_counted(found.pairs, 'pair')} in {_counted(len(found.containers), 'container')}, {_counted(found.shards, 'shard')}"
     )
@@ -137,6 +141,9 @@ def show_estimate(found: Estimate) -> None:
     _errors.print(
         f"tried {tried.pairs_in:,}: {tried.pairs_out:,} ready, {tried.pairs_rejected:,} rejected {_reasons(tried.reasons)}"
     )
+    few, most = found.texts
+    texts = _counted(most, "text") if few == most else f"{few} to {most} texts"
+    say(f"{texts} a pair" + (f"; kept beside them, in `extra`: {', '.join(found.extra)}" if found.extra else ""))
     _errors.print(f"about {found.bytes_out / 1e6:,.1f} MB of output, {found.seconds:,.0f} s with one worker; nothing was written")
 
 
