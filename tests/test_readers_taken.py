@@ -31,6 +31,7 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs" / "deep", 3)
     for name in ("deep/new.HEIC", "deep/old.heic", "README", ".hidden.jpg", "deep/more.json"):
         (tmp_path / "pairs" / name).write_text("{}")
+    write_pairs(tmp_path / "pairs" / ".cache", 2)
     [one] = of(tmp_path / "pairs")
     assert (one.kind, one.why, one.containers) == ("folder", "the folder holds images", 1)
     assert one.fields == {"image": ".jpg 3", "text": ".txt 3, .json 1, of the image's stem"}
