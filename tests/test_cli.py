@@ -15,6 +15,7 @@ import pairloom
 
 VERBS = [
     "check",
+    "doctor",
     "export",
     "init",
     "models",

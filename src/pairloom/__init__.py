@@ -45,6 +45,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Reject",
+    "Row",
     "RunError",
     "Segment",
     "Selection",

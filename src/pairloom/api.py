@@ -1,7 +1,7 @@
 """The public names, where they are made; `pairloom` itself fetches them from here when one is first asked for."""
 
 from pairloom.alignment import metrics as evaluate
-from pairloom.batch import Batch
+from pairloom.batch import Batch, Row
 from pairloom.compare import Comparison, compare
 from pairloom.engines.ray import Ray
 from pairloom.errors import Interrupted, PairloomError, RecipeError, Reject, RunError, UsageError
@@ -80,6 +80,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Reject",
+    "Row",
     "RunError",
     "Segment",
     "Selection",

@@ -25,11 +25,23 @@ Fetch = Literal["no", "public", "any"]
 Layout = Literal["mds", "huggingface", "imagefolder", "llava", "datacomp", "croissant", "csv"]
 """What an output can be exported to."""
 
+Format = Literal["webdataset", "parquet"]
+"""What a run writes."""
+
 PROMPT = "Describe the image briefly."
 """What the human asks in LLaVA's conversations, if nothing else is given."""
 
 Loss = Literal["infonce", "sigmoid"]
 """What a trained head is fitted by."""
+
+
+def shipped_recipes() -> list[str]:
+    """The names of the recipes in the package."""
+    from importlib import resources
+
+    return sorted(
+        f.name.removesuffix(".yaml") for f in (resources.files("pairloom") / "recipes").iterdir() if f.name[0] not in "._"
+    )
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from pairloom.sums import write_sums
 from pairloom.writers.parts import write_json
 from pairloom.writers.shard import FORMATS
 
+_PLUGINS = "plugins"  # among the settings: the versions of the packages that read the input, if any do
 _ENOUGH = 200  # pairs before the share of failures says anything
 
 
@@ -120,7 +121,7 @@ def run(
         todo = [shard for shard in plan.shards if shard.index not in done]
         progress = Progress(sum(shard.rows for shard in plan.shards), max_reject, show)
         progress.finish(done.values())
-        job = Job(recipe.staged(), place.root, shard_size, format, reading)
+        job = Job(recipe.staged(), place.root, shard_size, format, reading, packages=place.settings.get(_PLUGINS, {}))
         failed = _take_in(execute(job, todo, workers, progress.hear), progress, done)
         if not failed and recipe.select:
             done = publish(place.root, place.path, recipe, format, list(done.values()))
@@ -145,6 +146,8 @@ def place_of(inputs: str | Path | Sequence[str | Path], output: Path, recipe: Re
     """The output of a run with these settings, as a plan records them; nothing is written."""
     plan = plan_of(inputs, reading_of(settings), *(settings[name] for name in ("shard_size", "limit", "sample")))
     _apart(plan, output)
+    packages = readers.packages(container.kind for container in plan.containers)
+    settings = {name: value for name, value in settings.items() if name != _PLUGINS} | ({_PLUGINS: packages} if packages else {})
     return Output(output, plan, recipe, settings)
 
 

@@ -21,26 +21,14 @@ import pyarrow as pa
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from pairloom import registry
 from pairloom.batch import READ
-from pairloom.errors import Problem, RecipeError
-from pairloom.step import SELECTIONS, STEPS, Selection, Step
-from pairloom.steps import align, decode, dedup, filters, hash, image, processor, rank, segment, text, tiles, truncate
+from pairloom.choices import shipped_recipes
+from pairloom.errors import Problem, RecipeError, UsageError
+from pairloom.registry import REGISTRIES
+from pairloom.step import STEPS, Selection, Step
+from pairloom.steps import decode, image
 
-_REGISTERED = (
-    align,
-    decode,
-    dedup,
-    filters,
-    hash,
-    image,
-    processor,
-    rank,
-    segment,
-    text,
-    tiles,
-    truncate,
-)  # importing a module registers its steps
-REGISTRIES: dict[str, dict[str, type[Any]]] = {"steps": STEPS, "select": SELECTIONS}
 _LOCKED = ("pairloom", "pillow", "simplejpeg", "numpy", "pyarrow", "tokenizers", "sentencex", "ftfy", "py3langid")
 # Beside its own errors PyYAML lets through what Python raises for `!!int abc`, `!!bool maybe` or the 99th of a month.
 _NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
@@ -75,8 +63,8 @@ class Recipe:
         node, literal = _parse(source, name)
         problems = [Problem(key, "unknown; a recipe holds `steps` and `select`") for key in literal if key not in REGISTRIES]
         made: dict[str, list[Any]] = {}
-        for part, registry in REGISTRIES.items():
-            made[part], faults = _part(part, registry, literal.get(part) or [], _lines(node, part))
+        for part in REGISTRIES:
+            made[part], faults = _part(part, literal.get(part) or [], _lines(node, part))
             problems += faults
         if len(made["steps"]) == len(literal["steps"]):
             problems += _line_problems(made["steps"], made["select"])
@@ -88,14 +76,14 @@ class Recipe:
     def from_literal(cls, literal: Mapping[str, Any]) -> Recipe:
         """The recipe that `to_literal` wrote; what `select:` reads is not checked again."""
         whole = cls.from_yaml(yaml.safe_dump({"steps": literal["steps"]}))
-        return cls.unchecked(whole.steps, _part("select", SELECTIONS, literal.get("select") or [], [])[0])
+        return cls.unchecked(whole.steps, _part("select", literal.get("select") or [], [])[0])
 
     @classmethod
     def selection(cls, name: str) -> tuple[Selection, ...]:
         """Only the `select:` of a recipe, for pairs that are prepared already: its steps need not fit together with it."""
         source = recipe_text(name) if name in shipped_recipes() else _read(name)
         node, literal = _parse(source, name)
-        made, problems = _part("select", SELECTIONS, literal.get("select") or [], _lines(node, "select"))
+        made, problems = _part("select", literal.get("select") or [], _lines(node, "select"))
         if problems:
             raise RecipeError(problems, name)
         return tuple(made)
@@ -122,7 +110,8 @@ class Recipe:
 
     def versions(self) -> dict[str, str]:
         """What the bytes of an output depend on beside input and recipe: versions of libraries, digests of what steps read."""
-        return {**versions(), **{f"{step.name} {k}": digest for step in self.steps for k, digest in step.depends_on().items()}}
+        read = {f"{step.name} {k}": digest for step in self.steps for k, digest in step.depends_on().items()}
+        return {**versions(), **registry.packages(self.steps), **read}
 
     def staged(self) -> Recipe:
         """The same steps without the selection: what has to be done again only if a step changes."""
@@ -154,25 +143,19 @@ def versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in _LOCKED}
 
 
-def shipped_recipes() -> list[str]:
-    """The names of the recipes in the package."""
-    return sorted(
-        f.name.removesuffix(".yaml") for f in (resources.files("pairloom") / "recipes").iterdir() if f.name[0] not in "._"
-    )
-
-
 def recipe_text(name: str) -> str:
     """A shipped recipe as it is written, comments and all."""
     return (resources.files("pairloom") / "recipes" / f"{name}.yaml").read_text("utf-8")
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema of a recipe file, for editors and validators."""
+    """JSON Schema of a recipe file, for editors and validators; steps of packages that can't be imported are not in it."""
+    registry.load_plugins()
     definitions: dict[str, Any] = {}
     parts = {}
-    for part, registry in REGISTRIES.items():
-        entries: list[dict[str, Any]] = [{"enum": sorted(registry)}]
-        for name, kind in sorted(registry.items()):
+    for part, kinds in REGISTRIES.items():
+        entries: list[dict[str, Any]] = [{"enum": sorted(kinds)}]
+        for name, kind in sorted(kinds.items()):
             options = TypeAdapter(kind).json_schema(ref_template="#/$defs/{model}")
             definitions |= options.pop("$defs", {})
             only = {"type": "object", "properties": {name: options}, "required": [name], "additionalProperties": False}
@@ -214,33 +197,37 @@ def _lines(node: Any, part: str) -> list[int]:
     return [item.start_mark.line + 1 for value in lists for item in value.value]
 
 
-def _part(part: str, registry: dict[str, type[Any]], entries: Any, lines: list[int]) -> tuple[list[Any], list[Problem]]:
+def _part(part: str, entries: Any, lines: list[int]) -> tuple[list[Any], list[Problem]]:
     if not isinstance(entries, list):
         return [], [Problem(part, "must be a list")]
     made, problems = [], []
     # A list that a YAML merge brought in has no lines of its own.
     for number, (entry, line) in enumerate(zip_longest(entries, lines)):
-        one, faults = _entry(registry, entry, f"{part}[{number}]", line)
+        one, faults = _entry(part, entry, f"{part}[{number}]", line)
         problems += faults
         made += [one] if one else []
     return made, problems
 
 
-def _entry(registry: dict[str, type[Any]], entry: Any, place: str, line: int | None) -> tuple[Any, list[Problem]]:
+def _entry(part: str, entry: Any, place: str, line: int | None) -> tuple[Any, list[Problem]]:
     if isinstance(entry, str):
         entry = {entry: {}}
     if not isinstance(entry, dict) or len(entry) != 1:
         return None, [Problem(place, "must be a name, or one name with its options", line)]
     [(name, options)] = entry.items()
-    if name not in registry:
-        close = difflib.get_close_matches(str(name), registry, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(registry))}"
+    try:
+        kind = registry.find(part, name)
+    except UsageError as fault:
+        return None, [Problem(place, str(fault), line)]
+    if kind is None:
+        close = difflib.get_close_matches(str(name), registry.known(part), 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(registry.known(part))}"
         return None, [Problem(place, f"nothing is called {name!r}; {hint}", line)]
     if options is not None and not isinstance(options, dict):
         return None, [Problem(f"{place}.{name}", "options are written as {name: value}", line)]
     try:
         # JSON mode: a list from YAML may fill a tuple, while a string never passes for a number
-        return TypeAdapter(registry[name]).validate_json(json.dumps(options or {}), strict=True), []
+        return TypeAdapter(kind).validate_json(json.dumps(options or {}), strict=True), []
     except ValidationError as fault:
         found = [(".".join([place, name, *map(str, one["loc"])]), one["msg"]) for one in fault.errors()]
         return None, [Problem(where, message, line) for where, message in found]

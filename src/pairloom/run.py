@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -31,7 +31,7 @@ Tell = Callable[[Sequence[StepCount]], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all shards of a run share."""
+    """What all shards of a run share. `packages` are the versions of the plugins that read the input."""
 
     recipe: Recipe
     root: Path
@@ -39,6 +39,7 @@ class Job:
     format: str = "webdataset"
     reading: ReadOptions = field(default_factory=ReadOptions)
     threads: int = 1
+    packages: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_shard(job: Job, shard: Shard, tell: Tell = lambda counts: None) -> Stats:

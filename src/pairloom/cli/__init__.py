@@ -22,6 +22,7 @@ def main() -> None:
     from pairloom.cli import (  # noqa: F401 - each registers its verb
         check,
         compare,
+        doctor,
         explain,
         export,
         init,

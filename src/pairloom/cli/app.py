@@ -10,6 +10,7 @@ import typer
 
 from pairloom import __version__
 from pairloom.choices import Fetch, Kind, Views
+from pairloom.cli import complete
 
 if TYPE_CHECKING:
     from pairloom.readers.model import ReadOptions
@@ -20,7 +21,6 @@ app = typer.Typer(
     help="Turn raw image–text pairs into training-ready pairs that are measurably better aligned.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -33,7 +33,13 @@ Input = Annotated[
     ),
 ]
 RecipeName = Annotated[
-    str, typer.Option("--recipe", "-r", help="A shipped recipe (`pairloom init --list`) or the path of a YAML file.")
+    str,
+    typer.Option(
+        "--recipe",
+        "-r",
+        help="A shipped recipe (`pairloom init --list`) or the path of a YAML file.",
+        autocompletion=complete.recipes,
+    ),
 ]
 ImageColumn = Annotated[
     str | None, typer.Option(help="Column of a table that holds image paths or bytes.", show_default="by name")
@@ -52,7 +58,14 @@ Workers = Annotated[
     int | None, typer.Option("--workers", "-w", help="How many to work at a time.", min=1, show_default="all cores")
 ]
 ModelName = Annotated[
-    str | None, typer.Option("--model", "-m", help="A model as `pairloom models` lists them.", show_default="that of the recipe")
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A model as `pairloom models` lists them.",
+        show_default="that of the recipe",
+        autocompletion=complete.models,
+    ),
 ]
 Pooling = Annotated[Kind | None, typer.Option(help="How segments become one score.", show_default="that of the recipe")]
 ViewsName = Annotated[
@@ -65,7 +78,11 @@ HeadName = Annotated[
 ]
 Device = Annotated[
     str | None,
-    typer.Option(help="Where the model computes: auto, cpu, cuda, cuda:N or mps.", show_default="that of the recipe, or auto"),
+    typer.Option(
+        help="Where the model computes: auto, cpu, cuda, cuda:N or mps.",
+        show_default="that of the recipe, or auto",
+        autocompletion=complete.devices,
+    ),
 ]
 
 

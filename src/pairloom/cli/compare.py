@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pairloom.choices import Heads, Regime
+from pairloom.cli import complete
 from pairloom.cli.app import Device, Encoding, ImageColumn, Input, Json, Sample, TextColumn, Workers, app, cores, reading
 from pairloom.cli.show import say, show_comparison
 
@@ -17,10 +18,19 @@ from pairloom.cli.show import say, show_comparison
 def compare(
     input: Input,
     policy: Annotated[
-        list[str], typer.Option("--policy", "-p", help="Recipe by name or file, once for each.", show_default=False)
+        list[str],
+        typer.Option(
+            "--policy",
+            "-p",
+            help="Recipe by name or file, once for each.",
+            show_default=False,
+            autocompletion=complete.recipes,
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("comparison"),
-    model: Annotated[str, typer.Option("--model", "-m", help="A model as `pairloom models` lists them.")] = "mini",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A model as `pairloom models` lists them.", autocompletion=complete.models)
+    ] = "mini",
     regime: Annotated[Regime, typer.Option(help="fixed: the model as it is; refit: a head for each policy.")] = "fixed",
     head: Annotated[Heads, typer.Option(help="What refit fits: a closed form, or the attention head of `train`.")] = "closed",
     sample: Sample = None,

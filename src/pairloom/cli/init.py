@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pairloom.cli import complete
 from pairloom.cli.app import app
 from pairloom.cli.show import say
 from pairloom.errors import UsageError
@@ -15,11 +16,14 @@ from pairloom.errors import UsageError
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("recipe.yaml"),
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="The shipped recipe to start from.")] = "default",
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="The shipped recipe to start from.", autocompletion=complete.recipes)
+    ] = "default",
     list_: Annotated[bool, typer.Option("--list", help="List the shipped recipes and write nothing.")] = False,
 ) -> None:
     """Write a shipped recipe to a file, to change it."""
-    from pairloom.recipe import recipe_text, shipped_recipes
+    from pairloom.choices import shipped_recipes
+    from pairloom.recipe import recipe_text
 
     if list_:
         for name in shipped_recipes():

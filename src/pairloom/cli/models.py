@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pairloom.cli import complete
 from pairloom.cli.app import Device, Json, app
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 @app.command()
 def models(
-    names: Annotated[list[str] | None, typer.Argument(help="Models to try.", show_default="mini")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models to try.", show_default="mini", autocompletion=complete.models)
+    ] = None,
     device: Device = None,
     json_: Json = False,
 ) -> None:
@@ -33,9 +36,13 @@ def models(
             typer.echo(_line(one))
         typer.echo("\nnames:")
         for form, (meaning, missing) in forms().items():
-            typer.echo(f"  {form:26} {meaning}" + (f"\n{'':29}not installed: {missing}" if missing else ""))
+            typer.echo(f"  {form:26} {meaning}" + (f"\n{'':29}{_said(missing)}" if missing else ""))
     if names and any(one.problem for one in found):
         raise typer.Exit(2)
+
+
+def _said(missing: str) -> str:
+    return f"not installed: {missing}" if missing.startswith("pip ") else missing
 
 
 def _line(one: Listing) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from pairloom.cli import complete
 from pairloom.cli.app import (
     Encoding,
     FetchFrom,
@@ -44,7 +45,9 @@ def run(
     ] = None,
     cpus_per_task: Annotated[int, typer.Option(help="CPUs, and threads, for one shard at a time on Ray.", min=1)] = 1,
     gpus_per_task: Annotated[float, typer.Option(help="GPUs for one shard at a time on Ray, whole or a share.", min=0)] = 0,
-    format: Annotated[str, typer.Option(help="webdataset or parquet (Hugging Face Image column).")] = "webdataset",
+    format: Annotated[
+        str, typer.Option(help="webdataset or parquet (Hugging Face Image column).", autocompletion=complete.formats)
+    ] = "webdataset",
     shard_size: ShardSize = 10_000,
     limit: Limit = None,
     sample: Sample = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pairloom.cli import complete
 from pairloom.cli.app import Json, app
 from pairloom.cli.show import show_run
 
@@ -16,7 +17,14 @@ def select(
     output: Annotated[Path, typer.Argument(help="Folder that `run` wrote.", show_default=False)],
     new: Annotated[Path, typer.Argument(help="Folder for the new selection; made if need be.", show_default=False)],
     recipe: Annotated[
-        str | None, typer.Option("--recipe", "-r", help="Recipe whose `select:` counts.", show_default="that of OUTPUT")
+        str | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            help="Recipe whose `select:` counts.",
+            show_default="that of OUTPUT",
+            autocompletion=complete.recipes,
+        ),
     ] = None,
     scores: Annotated[
         Path | None, typer.Option(help="Parquet or CSV table with a `key` column and columns to select by.")

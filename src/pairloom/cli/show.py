@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from pairloom.errors import Interrupted
 
 if TYPE_CHECKING:
     from pairloom.compare.result import Comparison
+    from pairloom.doctor import Finding
     from pairloom.estimate import Estimate
     from pairloom.explain import Explanation
     from pairloom.pipeline import Progress as RunProgress
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 _errors = Console(stderr=True, highlight=False)
 _results = Console(highlight=False, width=None if sys.stdout.isatty() else 140)  # a file has room for whole tables
 _PLAIN_SECONDS = 5.0
+_INPUTS = 10  # of more the terminal shows no more; --json has all
+_STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 
 def complain(message: str) -> None:
@@ -126,6 +130,9 @@ def show_places(summary: Summary) -> None:
 
 def show_estimate(found: Estimate, workers: int, core_hour: float | None, gb_month: float | None) -> None:
     """What `check` found."""
+    for one in found.inputs[:_INPUTS]:
+        say(str(one))
+    say(f"… and {len(found.inputs) - _INPUTS} more\n" if len(found.inputs) > _INPUTS else "")
     _errors.print(
         f"{_counted(found.pairs, 'pair')} in {_counted(len(found.containers), 'container')}, {_counted(found.shards, 'shard')}"
     )
@@ -135,6 +142,9 @@ def show_estimate(found: Estimate, workers: int, core_hour: float | None, gb_mon
     _errors.print(
         f"tried {tried.pairs_in:,}: {tried.pairs_out:,} ready, {tried.pairs_rejected:,} rejected {_reasons(tried.reasons)}"
     )
+    few, most = found.texts
+    texts = _counted(most, "text") if few == most else f"{few} to {most} texts"
+    say(f"{texts} a pair" + (f"; kept beside them, in `extra`: {', '.join(found.extra)}" if found.extra else ""))
     _errors.print(
         f"about {_size(found.bytes_out)} of output and {_duration(found.seconds)} of work, with "
         f"{_counted(workers, 'worker')} at best {_duration(found.planning + found.seconds / workers)}"
@@ -221,6 +231,20 @@ def show_explanation(found: Explanation) -> None:
         box = ", ".join(f"{side:.0f}" for side in view.box)
         what = f"view {number} ({box})" if number else "whole image"
         _results.print(f"{what}: {view.score:.3f}{'  best' if view.best and len(found.views) > 1 else ''}")
+
+
+def show_findings(findings: list[Finding]) -> None:
+    """What `doctor` found; the lines to type stand alone, unbroken, so that they can be copied."""
+    column = max(len(one.what) for one in findings) + 11
+    for one in findings:
+        level = f"[{_STYLES[one.level]}]{one.level:8}[/] {one.what}"
+        lines = wrap(one.said, max(40, _results.width - column)) or [""]
+        pad = " " * (column - 9 - len(one.what))
+        _results.print(f"{level}{pad}" + f"\n{' ' * column}".join(map(escape, lines)), soft_wrap=True)
+        if one.fix:
+            _results.print(f"{' ' * column}[bold]{escape(one.fix)}[/]", soft_wrap=True)
+    counts = Counter(one.level for one in findings)
+    _results.print(f"\n{_counted(counts['problem'], 'problem')}, {_counted(counts['note'], 'note')}")
 
 
 def _counted(number: int, thing: str) -> str:

@@ -8,22 +8,30 @@ from typing import Annotated, Any
 
 import typer
 
+from pairloom.cli import complete
 from pairloom.cli.app import app
+from pairloom.cli.show import complain
 from pairloom.errors import UsageError
 
 
 @app.command()
-def steps(name: Annotated[str | None, typer.Argument(help="Show one step with its options.", show_default=False)] = None) -> None:
-    """List all steps and selections, or explain one."""
-    from pairloom.recipe import REGISTRIES
+def steps(
+    name: Annotated[
+        str | None, typer.Argument(help="Show one step with its options.", show_default=False, autocompletion=complete.steps)
+    ] = None,
+) -> None:
+    """List all steps and selections, those of installed packages among them, or explain one."""
+    from pairloom.registry import REGISTRIES, find, load_plugins
 
     if name is None:
+        for problem in load_plugins():
+            complain(problem)
         for part, registry in REGISTRIES.items():
             typer.echo(f"{part}:")
             for key in sorted(registry):
                 typer.echo(f"  {key:20} {_first_line(registry[key])}")
         return
-    kind = next((registry[name] for registry in REGISTRIES.values() if name in registry), None)
+    kind = find("steps", name) or find("select", name)
     if kind is None:
         raise UsageError(f"there is no step {name!r}; `pairloom steps` lists them")
     typer.echo(f"{name}\n\n{inspect.getdoc(kind)}\n\noptions:")

@@ -13,6 +13,7 @@ from typing import Any
 
 from pairloom.errors import Interrupted
 from pairloom.output import PLAN
+from pairloom.plugins import version
 from pairloom.readers.model import Shard
 from pairloom.run import Job, Outcome, attempt_shard
 from pairloom.stats import StepCount
@@ -83,6 +84,7 @@ def _unfit(job: Job, folder: Path, versions: dict[str, str]) -> str:
         return f"has no folder {folder}, where the run was started; all nodes must share its file system ({fault.strerror})"
     if not any((root / PLAN).exists() for root in (job.root, job.root.parent)):
         return f"doesn't see {job.root}; all nodes must share the file system of the output"
-    here = job.recipe.versions()
+    here = {**job.recipe.versions(), **{package: version(package) for package in job.packages}}
+    versions = {**versions, **job.packages}
     other = sorted(name for name in here.keys() | versions.keys() if here.get(name) != versions.get(name))
     return f"would make other bytes than where the run was started: {', '.join(other)} differ" if other else ""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from pairloom import plugins
 from pairloom.choices import PROMPT
 from pairloom.errors import RunError, UsageError
 from pairloom.export.datacomp import datacomp
@@ -29,7 +30,7 @@ FORMATS: dict[str, Callable[[Finished, Path], int]] = {
     "croissant": croissant,
     "csv": csv,
 }
-"""What writes each layout; gives how many pairs it wrote."""
+"""What writes each layout; gives how many pairs it wrote. Installed packages may add more."""
 
 
 def export(output: str | Path, dest: str | Path, to: str, prompt: str = PROMPT) -> int:
@@ -41,14 +42,14 @@ def export(output: str | Path, dest: str | Path, to: str, prompt: str = PROMPT) 
         UsageError: if there is no such layout or no output, or `dest` holds something.
         RunError: if the run has not ended, or its files are not what they should be.
     """
-    if to not in FORMATS:
-        raise UsageError(f"there is no layout {to!r}; choose one of {', '.join(FORMATS)}")
+    write = partial(llava, prompt=prompt) if to == "llava" else FORMATS.get(to) or plugins.load("writers", to)
+    if write is None:
+        raise UsageError(f"there is no layout {to!r}; choose one of {', '.join((*FORMATS, *plugins.names('writers', FORMATS)))}")
     run = Finished.read(output)
     if not run.complete:
         raise RunError(f"{output} is not complete: run it to its end first")
-    write = partial(llava, prompt=prompt) if to == "llava" else FORMATS[to]
     with _appearing(Path(dest)) as folder:
-        return write(run, folder)
+        return int(write(run, folder))
 
 
 @contextmanager

@@ -10,16 +10,20 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+from pairloom import plugins
 from pairloom.alignment.attention import Pooling
 from pairloom.errors import UsageError
 from pairloom.models.bank import bank_digest, embed_bank
 from pairloom.models.device import check_device
 from pairloom.models.model import Model
+from pairloom.models.reader import TextReader
 from pairloom.models.transform import ImageTransform
+from pairloom.models.trial import tried
 
-__all__ = ["FORMS", "MINI", "ImageTransform", "Model", "Pooling", "bank_digest", "embed_bank", "load"]
+__all__ = ["FORMS", "MINI", "ImageTransform", "Model", "Pooling", "TextReader", "bank_digest", "embed_bank", "load"]
 
 MINI = Path(__file__).parent / "mini"
 """The folder of the model that comes with Pairloom."""
@@ -31,6 +35,9 @@ FORMS = {
     "openclip:NAME/PRETRAINED": "a model of open_clip, such as openclip:ViT-B-32/laion2b_s34b_b79k",
 }
 """The forms of a model's name, each with what it means."""
+
+OWN = frozenset(form.partition(":")[0] for form in FORMS)
+"""First words of names that are Pairloom's own: no package may add a model under one."""
 
 _lock = threading.Lock()
 
@@ -71,7 +78,18 @@ def _open(name: str, device: str, threads: int, process: int) -> Model:
         from pairloom.models.openclip import open_openclip
 
         return open_openclip(name, rest, device, threads)
-    raise UsageError(f"there is no model {name!r}; a name is one of {', '.join(FORMS)}")
+    if kind not in OWN and (opener := plugins.load("models", kind)) is not None:
+        return _from_package(kind, opener(name, rest, device, threads))
+    forms = ", ".join((*FORMS, *plugins.names("models", OWN)))
+    raise UsageError(f"there is no model {name!r}; a name is one of {forms}")
+
+
+def _from_package(kind: str, model: object) -> Model:
+    """A model that an installed package opened, tried, with the package's name and version."""
+    if not isinstance(model, Model):
+        raise UsageError(f"{plugins.about('models', kind)} gives no Model")
+    [(package, version)] = plugins.packages("models", [kind]).items()
+    return tried(replace(model, package=f"{package} {version}"), ())
 
 
 def _threads() -> int:

@@ -38,7 +38,8 @@ class Model:
     """One dual encoder, opened by `pairloom.models.load`.
 
     `languages` are codes such as `en`, `zh`; empty where the checkpoint does not say. `device` is cpu, cuda:N or mps.
-    `precision` is what the towers compute in, `weights` the files that they were read from.
+    `precision` is what the towers compute in, `weights` the files that they were read from. `package` names the installed
+    package that brought the model, with its version; empty for Pairloom's own back ends.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Model:
     weights: tuple[Path, ...]
     languages: tuple[str, ...] = ()
     pooling: Pooling = field(default_factory=Pooling)
+    package: str = ""
 
     @property
     def context_length(self) -> int:
@@ -98,11 +100,13 @@ class Model:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that embeddings depend on but the versions of libraries: weights, transform, text rules, device class.
+        """SHA-256 of all that embeddings depend on but the versions of libraries: weights, transform, text rules, device class,
+        the package that brought the model.
 
         The same on every machine for the same files.
         """
-        whole = "\n".join((self._files, self.device.partition(":")[0], self.precision))
+        package = [self.package] if self.package else []
+        whole = "\n".join((self._files, self.device.partition(":")[0], self.precision, *package))
         return hashlib.sha256(whole.encode()).hexdigest()
 
     @cached_property

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
+from pairloom import plugins
 from pairloom.batch import Row
 from pairloom.errors import UsageError
-from pairloom.readers import folder, llava, parquet, table, webdataset
-from pairloom.readers.cells import IMAGES
+from pairloom.readers import folder, llava, parquet, plugin, table, webdataset
+from pairloom.readers.detect import OWN, guesses
 from pairloom.readers.fetch import fetched
-from pairloom.readers.inputs import exists, expand, identity, is_url
+from pairloom.readers.inputs import identity
 from pairloom.readers.model import Container, Fault, Index, Plan, ReadOptions, Shard, printable
 
-__all__ = ["Container", "Fault", "Plan", "ReadOptions", "Shard", "containers", "identity", "plan", "read"]
+__all__ = ["OWN", "Container", "Fault", "Plan", "ReadOptions", "Shard", "containers", "identity", "plan", "read"]
 
 _Pass = Callable[[str, ReadOptions, Index], None]
 _Read = Callable[[Shard, ReadOptions], Iterator[Row]]
@@ -28,17 +29,6 @@ _READERS: dict[str, tuple[_Pass, _Read]] = {
     "parquet": (parquet.index, parquet.read),
     "llava": (llava.index, llava.read),
 }
-_KINDS = {
-    "tar": "webdataset",
-    "csv": "csv",
-    "tsv": "tsv",
-    "jsonl": "jsonl",
-    "ndjson": "jsonl",
-    "parquet": "parquet",
-    "pq": "parquet",
-    "json": "llava",
-}
-_METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 
 def plan(
@@ -53,7 +43,7 @@ def plan(
     An input is a file (`.tar`, `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`, LLaVA's `.json`), a folder, a glob, a brace
     range such as `{00000..00041}.tar`, several of these with `::` between them, or the URL of a file. Of a folder counts the
     first of: a `metadata.jsonl`, `.csv` or `.parquet` (Hugging Face's imagefolder), images at any depth, tars, tables of one
-    kind, those of a folder `data` in it (Hugging Face's Hub).
+    kind, those of a folder `data` in it (Hugging Face's Hub), files that an installed package reads.
 
     `limit` takes the first rows of the whole input, `sample` that many of them, evenly spread.
     """
@@ -78,7 +68,7 @@ def plan(
 
 def containers(inputs: str | Sequence[str]) -> list[tuple[str, str]]:
     """The files and folders that `plan` would look into, in its order, each with its kind."""
-    return [each for name in expand(inputs) for each in _containers(name)]
+    return [(path, guess.kind) for guess in guesses(inputs) for path in guess.paths]
 
 
 def read(shard: Shard, options: ReadOptions = ReadOptions()) -> Iterator[Row]:  # noqa: B008 - frozen
@@ -86,7 +76,7 @@ def read(shard: Shard, options: ReadOptions = ReadOptions()) -> Iterator[Row]:  
 
     What can't be used is among them, with its reason in `reject`.
     """
-    rows = _READERS[shard.kind][1](shard, options)
+    rows = _reader(shard.kind)[1](shard, options)
     return rows if options.fetch == "no" else fetched(rows, options.fetch)
 
 
@@ -95,60 +85,19 @@ def _index(path: str, kind: str, options: ReadOptions, found: Index) -> Index:
     try:
         if kind != "folder":
             found.size, found.mtime_ns = identity(path)
-        _READERS[kind][0](path, options, found)
+        _reader(kind)[0](path, options, found)
     except OSError as error:
         found.fault(path, 0, "unreadable", error.strerror or str(error))
     return found
 
 
-def _containers(name: str) -> list[tuple[str, str]]:
-    """The containers that a name stands for, each with its kind."""
-    if is_url(name):
-        return [(name, _kind(name))]
-    path = Path(name)
-    if path.is_dir():
-        return _in_folder(name)
-    if not path.is_file():
-        raise UsageError(f"{printable(name)} is neither a file nor a folder")
-    return [(name, _kind(name))]
+def packages(kinds: Iterable[str]) -> dict[str, str]:
+    """The installed packages that read containers of these kinds, each with its version."""
+    return plugins.packages("readers", (kind for kind in kinds if kind not in OWN))
 
 
-def _kind(name: str) -> str:
-    suffix = name.rpartition("/")[2].rpartition(".")[2].lower()
-    if suffix in _KINDS:
-        return _KINDS[suffix]
-    known = ", ".join(f".{each}" for each in _KINDS)
-    hint = "; unpack compressed files first" if suffix in ("gz", "tgz", "zst", "bz2", "xz", "zip") else ""
-    hint = "; give the folder of the images instead" if suffix in IMAGES else hint
-    raise UsageError(f"{printable(name)} has none of the suffixes {known}{hint}")
-
-
-def _in_folder(name: str) -> list[tuple[str, str]]:
-    """What is in a folder, by the order that `plan` tells."""
-    base = name if name.endswith("/") else f"{name}/"
-    for metadata in _METADATA:
-        if exists(base + metadata):
-            return [(base + metadata, _kind(metadata))]
-    try:
-        if folder.has_images(name):
-            return [(name, "folder")]
-        files = sorted(each.name for each in Path(name).iterdir() if each.is_file() and not each.name.startswith("."))
-    except OSError as error:
-        raise UsageError(f"the folder {printable(name)} can't be listed: {error.strerror}") from None
-    kinds: dict[str, list[str]] = {}
-    for file in files:
-        suffix = file.rpartition(".")[2].lower()
-        if suffix in _KINDS and suffix != "json":  # beside tables those are counts and plans
-            kinds.setdefault(_KINDS[suffix], []).append(base + file)
-    if "webdataset" in kinds:  # the tables beside tars, as img2dataset and Pairloom write them, describe the same pairs
-        return [(each, "webdataset") for each in kinds["webdataset"]]
-    if len(kinds) > 1:
-        raise UsageError(f"the folder {printable(name)} holds tables of several kinds ({', '.join(kinds)}); name the files")
-    if not kinds and Path(base, "data").is_dir():  # where the Hugging Face Hub has the tables of a data set
-        return _in_folder(f"{base}data")
-    if not kinds:
-        raise UsageError(f"the folder {printable(name)} holds no images, tars or tables (.csv, .tsv, .jsonl, .parquet)")
-    return [(each, kind) for kind, paths in kinds.items() for each in paths]
+def _reader(kind: str) -> tuple[_Pass, _Read]:
+    return _READERS.get(kind) or (partial(plugin.index, kind), plugin.read)
 
 
 def _sampled(shards: Sequence[Shard], rows: int, sample: int) -> Iterator[Shard]:

@@ -55,6 +55,17 @@ def index(path: str, options: ReadOptions, found: Index) -> None:
             _index_keys(table, columns, groups, found)
 
 
+def columns_of(path: str, options: ReadOptions) -> Columns | None:
+    """The columns that mean something; None of a table that is broken."""
+    with open_container(path) as file:
+        try:
+            with _opened(file) as table:
+                names = table.schema_arrow.names
+        except _BROKEN:
+            return None
+    return find_columns(names, options, path)
+
+
 def _index_keys(table: Any, columns: Columns, groups: list[int], found: Index) -> None:
     keys: set[str] = set()
     for place in _places(table, groups, 0, [columns.key]):

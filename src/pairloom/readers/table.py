@@ -99,6 +99,15 @@ def _index(path: str, kind: str, options: ReadOptions, found: Index) -> None:
                 keys.add(key)
 
 
+def columns_of(path: str, kind: str, options: ReadOptions) -> Columns | None:
+    """The columns that mean something; None of a table that is empty or broken."""
+    with open_container(path) as file:
+        try:
+            return _columns(file, _format(file, kind, options), options, path)
+        except _BrokenTable:
+            return None
+
+
 def read(shard: Shard, options: ReadOptions) -> Iterator[Row]:
     """The rows of a shard, one in memory at a time."""
     with open_container(shard.container) as file:

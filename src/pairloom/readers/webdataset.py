@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from typing import IO, Any, Self
 
 from pairloom.batch import Row
@@ -95,6 +96,12 @@ def index(path: str, options: ReadOptions, found: Index) -> None:
         add(last)
     if cut.code is not None:
         found.fault(path, cut.offset, cut.code, cut.message)
+
+
+def suffixes(path: str, most: int = 1000) -> Counter[str]:
+    """How many of the first members have which suffix."""
+    with open_container(path) as file:
+        return Counter(member.suffix for member in islice(_members(file, _Cut()), most))
 
 
 def read(shard: Shard, options: ReadOptions) -> Iterator[Row]:

@@ -102,6 +102,8 @@ class Align(Step):
     def depends_on(self) -> dict[str, str]:
         model = load(self.model, self.device)
         said = {"model": model.fingerprint, "bank": bank_digest(self.bank)}
+        if model.package:  # is in the fingerprint already; here it says so to whoever has to find out what changed
+            said["package"] = model.package
         if self.head and self.trained(model):
             said["head"] = head_digest(self.head)
         return said

@@ -6,9 +6,10 @@ import hashlib
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from pairloom.batch import Batch
+from pairloom.choices import Format
 from pairloom.readers.model import Shard
 from pairloom.stats import Stats
 from pairloom.writers.ledger import REJECTS, ParquetWriter, TableWriter, ledger_rows, ledger_schema, reject_rows
@@ -18,7 +19,7 @@ from pairloom.writers.webdataset import WebDatasetWriter
 if TYPE_CHECKING:
     from pairloom.recipe import Recipe
 
-FORMATS = ("webdataset", "parquet")
+FORMATS: tuple[str, ...] = get_args(Format)
 
 
 class Writer(Protocol):

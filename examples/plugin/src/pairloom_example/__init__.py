@@ -1,0 +1,1 @@
+"""A plugin for Pairloom; `pyproject.toml` says what it adds."""
