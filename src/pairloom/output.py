@@ -23,8 +23,9 @@ from pairloom.writers.shard import committed, data_name, manifest_name
 
 PLAN = "plan.json"
 STAGED = "staged"
+RUNS = "runs"
 SUMS = "SHA256SUMS"
-_OWNED = ("manifest", "rejects", "data", STAGED, "runs")
+_OWNED = ("manifest", "rejects", "data", STAGED, RUNS)
 _OWNED_FILES = (
     "[0-9]*.tar",
     "[0-9]*.parquet",

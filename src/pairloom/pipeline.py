@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from pairloom import readers
+from pairloom.crumbs import forget
 from pairloom.engines import opened
 from pairloom.engines.ray import Ray
 from pairloom.errors import RunError, TooManyRejects, UsageError
-from pairloom.output import Output, compile_manifest, locked
+from pairloom.limits import Limits
+from pairloom.outcome import Outcome
+from pairloom.output import RUNS, Output, compile_manifest, locked
 from pairloom.readers.model import Plan, ReadOptions, printable
 from pairloom.recipe import Recipe
 from pairloom.report import write_report
-from pairloom.run import Job, Outcome
+from pairloom.run import Job
 from pairloom.select import publish
 from pairloom.stats import Stats, StepCount, Summary
 from pairloom.sums import write_sums
@@ -78,6 +81,8 @@ def run(
     sample: int | None = None,
     reading: ReadOptions | None = None,
     max_reject: float = 0.5,
+    pair_timeout: float | None = None,
+    worker_memory: float | None = None,
     restart: bool = False,
     extend: bool = False,
     show: Callable[[Progress], None] | None = None,
@@ -88,6 +93,9 @@ def run(
     `engine`: `local` has by default one worker, and more than one starts processes, which needs the usual
     `if __name__ == "__main__":` guard in a script; `ray`, or a `Ray` with options, has as many as its cluster has room for.
 
+    A pair that takes more than `pair_timeout` seconds at one step, drives a worker over `worker_memory` GiB or ends its process
+    in another way is found out, rejected and remembered. With either limit one worker is a process, too.
+
     Raises:
         RecipeError, UsageError: if it can't work as asked; nothing was written.
         RunError: if shards stayed undone, or more than `max_reject` of the pairs failed; running again goes on.
@@ -96,6 +104,7 @@ def run(
     start = time.perf_counter()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     reading = reading or ReadOptions()
+    limits = Limits(pair_timeout, worker_memory)
     _check(format, shard_size, workers, max_reject, extend, limit or sample)
     settings = {"format": format, "shard_size": shard_size, "limit": limit, "sample": sample, **dataclasses.asdict(reading)}
     place = place_of(inputs, Path(output), recipe, settings)
@@ -107,7 +116,7 @@ def run(
         progress = Progress(sum(shard.rows for shard in plan.shards), max_reject, show)
         for index, stats in done.items():
             progress.hear(index, stats.steps)
-        job = Job(recipe.staged(), place.root, shard_size, format, reading)
+        job = Job(recipe.staged(), place.root, shard_size, format, reading, limits=limits, runs=place.path / RUNS)
         failed = _take_in(execute(job, todo, workers, progress.hear), progress, done)
         if not failed and recipe.select:
             done = publish(place.root, place.path, recipe, format, list(done.values()))
@@ -117,10 +126,12 @@ def run(
             time.perf_counter() - start,
             len(plan.shards) - len(todo),
         )
-        _record(place.path, summary, {"engine": str(engine), "workers": workers or (1 if engine == "local" else None)}, failed)
+        how = {"engine": str(engine), "workers": workers or (1 if engine == "local" else None), **dataclasses.asdict(limits)}
+        _record(place.path, summary, how, failed)
         if failed:
             raise RunError(_failures(failed))
         place.tidy()  # a worker that died in a run that went on without it
+        forget(place.path / RUNS)
         compile_manifest(place.path, (done[index] for index in sorted(done)), format)
         write_report(place.path)
         write_sums(place.path, sorted(done))
@@ -179,7 +190,7 @@ def _record(path: Path, summary: Summary, how: dict[str, Any], failed: list[Outc
     """Keep what differs from run to run (times, host, faults) apart from what is digested."""
     about = {"host": platform.node(), "python": platform.python_version(), **how, **summary.to_json()}
     about["failed"] = [dataclasses.asdict(outcome) for outcome in failed]
-    write_json(path / "runs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.json", about)
+    write_json(path / RUNS / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.json", about)
 
 
 def _check(format: str, shard_size: int, workers: int | None, max_reject: float, extend: bool, part: int | None) -> None:
