@@ -71,7 +71,7 @@ def test_a_pair_that_ends_its_process_is_rejected_alone(
 
 def test_what_was_found_out_is_remembered(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STEPS, "poison", Poison)
-    out, recipe = tmp_path / "out", poisoned("crashes", "000012", "000015", recipe="default")
+    out, recipe = tmp_path / "out", poisoned("crashes", "000012", "000015", recipe="letterbox")
     run(pairs, out, recipe, shard_size=8, workers=2)
     before, found = digest(out), (out / "runs/poison/00001.json").stat().st_mtime_ns
     assert [row["source_key"] for row in json.loads((out / "runs/poison/00001.json").read_text())] == ["pair-010", "pair-013"]
@@ -128,10 +128,11 @@ def test_limits_that_nothing_can_keep_are_not_put_down_to_pairs(pairs: Path, tmp
 
 
 def test_poison_in_a_sample_and_in_the_first_and_last_place(pairs: Path, tmp_path: Path) -> None:
-    recipe = poisoned("crashes", "000000", "000009")
-    summary = run(pairs, tmp_path / "out", recipe, sample=10, shard_size=10, workers=2, pair_timeout=60)
+    recipe = poisoned("crashes", "0000000", "0000009")
+    summary = run(pairs, tmp_path / "out", recipe, sample=10, shard_size=100, workers=2, pair_timeout=60)
     assert (summary.pairs_in, summary.reasons["crashed"]) == (10, 2)
-    assert keys(tmp_path / "out/00000.tar") == [f"00000{row}" for row in range(1, 9)]
+    assert keys(tmp_path / "out/00000.tar") == [f"000000{row}" for row in range(2, 9)]  # the first one is no image
+    assert [key for key, *_ in rejects(tmp_path / "out", 0)] == ["0000000", "0000009", "0000001"]
 
 
 def test_limits_that_make_no_sense_are_refused(pairs: Path, tmp_path: Path) -> None:

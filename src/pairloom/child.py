@@ -58,10 +58,10 @@ class Child:
         return thing
 
     def fate(self) -> str:
-        """How it ended: empty if as it should, else the name of a signal or an exit code. Waits for that."""
+        """How it ended: the name of a signal, or an exit code. Waits for that."""
         self._process.join()
         code = self._process.exitcode or 0
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}" if code else ""
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def end(self) -> None:
         """Kill it if it is still there."""

@@ -72,7 +72,7 @@ def _reason(fate: str, limits: Limits) -> Reject:
         return Reject("out_of_memory", f"alone takes more than {limits.worker_gib:g} GiB")
     if fate == "SIGKILL":
         return Reject("out_of_memory", "its process is killed also when alone, as the system does for want of memory")
-    return Reject("crashed", f"its process ends with {fate or 'nothing said'} also when alone")
+    return Reject("crashed", f"its process ends with {fate} also when alone")
 
 
 def _one_by_one(connection: Connection, job: Job, shard: Shard, numbers: tuple[int, ...]) -> None:

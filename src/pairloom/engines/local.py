@@ -109,7 +109,7 @@ class _Crew:
             child.tell(shard)
         else:
             self._workers.pop(child.connection, None)
-            child.tell(None)
+            child.end()
 
     def _take(self, child: Child, shard: Shard) -> Iterator[Outcome]:
         try:
