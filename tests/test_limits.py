@@ -18,6 +18,8 @@ from poison import Poison, poisoned
 from test_run import digest, keys
 
 from pairloom import RunError, UsageError, repair, run, verify
+from pairloom.finished import Finished
+from pairloom.report.rejected import rejected as find_rejected
 from pairloom.step import STEPS
 
 
@@ -66,6 +68,8 @@ def test_a_pair_that_ends_its_process_is_rejected_alone(
     assert summary.reasons == {"not_an_image": 1, code: 1}
     assert rejects(tmp_path / "out", 1) == [("000012", "pair-010", "read", code)]
     assert verify(tmp_path / "out") == []
+    shown = {group.reason: group.examples for group in find_rejected(Finished.read(tmp_path / "out")).groups}
+    assert [one.source_key for one in shown[code]] == ["pair-010"] and shown[code][0].image == ""  # nobody decoded it again
     assert not list((tmp_path / "out").rglob("*.part-*")) and not (tmp_path / "out/runs/attempts").exists()
 
 

@@ -67,7 +67,7 @@ def _run(job: Job, shard: Shard, tell: Tell, known: Mapping[int, Row] | None = N
         tell(counts)
 
     with kept(job.limits):
-        if job.limits.pair_seconds is not None:
+        if job.limits.pair_timeout is not None:
             warm_up(job)
         return Outcome(shard.index, run_shard(job, shard, hear, known or {}))
 

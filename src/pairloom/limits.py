@@ -18,6 +18,9 @@ from pairloom.errors import UsageError
 BATCH_ROWS = 64
 """Most pairs of a batch; what works on a whole batch at once may take as long as so many pairs."""
 
+DEADLY = ("crashed", "timeout", "out_of_memory")
+"""Why pairs are rejected that ended their process: nobody may read or decode them again outside of one made for that."""
+
 GIB = 1 << 30
 _LOOKS_A_SECOND = 10
 _RESIDENT = Path("/proc/self/statm")
@@ -33,13 +36,13 @@ class Limits:
         UsageError: if that can't be kept here.
     """
 
-    pair_seconds: float | None = None
-    worker_gib: float | None = None
+    pair_timeout: float | None = None
+    worker_memory: float | None = None
 
     def __post_init__(self) -> None:
-        if any(value is not None and not value > 0 for value in (self.pair_seconds, self.worker_gib)):
+        if any(value is not None and not value > 0 for value in (self.pair_timeout, self.worker_memory)):
             raise UsageError("--pair-timeout and --worker-memory must be more than 0")
-        if self.worker_gib is not None and not _RESIDENT.exists():
+        if self.worker_memory is not None and not _RESIDENT.exists():
             raise UsageError("--worker-memory needs Linux: this system doesn't say what a process holds (/proc/self/statm)")
 
     @property
@@ -70,9 +73,9 @@ def kept(limits: Limits) -> Iterator[None]:
     """In here the process is ended when it breaks a limit: by SIGALRM for time, by SIGKILL, as the system does, for memory."""
     global _seconds
     done = threading.Event()
-    if limits.worker_gib is not None:
-        threading.Thread(target=_watch, args=(limits.worker_gib * GIB, done), daemon=True).start()
-    _seconds = limits.pair_seconds
+    if limits.worker_memory is not None:
+        threading.Thread(target=_watch, args=(limits.worker_memory * GIB, done), daemon=True).start()
+    _seconds = limits.pair_timeout
     allow(BATCH_ROWS)
     try:
         yield

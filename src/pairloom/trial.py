@@ -66,10 +66,10 @@ def _first_death(job: Job, shard: Shard, numbers: Sequence[int], pulse: Callable
 
 
 def _reason(fate: str, limits: Limits) -> Reject:
-    if fate == "SIGALRM" and limits.pair_seconds is not None:
-        return Reject("timeout", f"alone takes more than {limits.pair_seconds:g} s")
-    if fate == "SIGKILL" and limits.worker_gib is not None:
-        return Reject("out_of_memory", f"alone takes more than {limits.worker_gib:g} GiB")
+    if fate == "SIGALRM" and limits.pair_timeout is not None:
+        return Reject("timeout", f"alone takes more than {limits.pair_timeout:g} s")
+    if fate == "SIGKILL" and limits.worker_memory is not None:
+        return Reject("out_of_memory", f"alone takes more than {limits.worker_memory:g} GiB")
     if fate == "SIGKILL":
         return Reject("out_of_memory", "its process is killed also when alone, as the system does for want of memory")
     return Reject("crashed", f"its process ends with {fate} also when alone")

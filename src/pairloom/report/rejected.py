@@ -12,6 +12,7 @@ import pyarrow as pa
 from pairloom import readers
 from pairloom.errors import PairloomError, Reject
 from pairloom.finished import Finished, images
+from pairloom.limits import DEADLY
 from pairloom.output import STAGED
 from pairloom.readers.inputs import is_url
 from pairloom.readers.model import Fault, ReadOptions, Shard
@@ -100,7 +101,7 @@ def _fill(run: Finished, index: int, group: Group) -> None:
             left.discard(row["key"])
         if not left:
             break
-    for key, data in _images(run, index, list(examples.values())):
+    for key, data in _images(run, index, list(examples.values())) if group.reason not in DEADLY else ():
         examples[key].image = picture(data, _SIDE)
     if group.reason == "duplicate":
         _find_kept(run, group.examples)
