@@ -77,8 +77,8 @@ def test_what_was_found_out_is_remembered(pairs: Path, tmp_path: Path, monkeypat
     monkeypatch.setitem(STEPS, "poison", Poison)
     out, recipe = tmp_path / "out", poisoned("crashes", "000012", "000015", recipe="letterbox")
     run(pairs, out, recipe, shard_size=8, workers=2)
-    before, found = digest(out), (out / "runs/poison/00001.json").stat().st_mtime_ns
-    assert [row["source_key"] for row in json.loads((out / "runs/poison/00001.json").read_text())] == ["pair-010", "pair-013"]
+    before, found = digest(out), (out / "runs/known/00001.json").stat().st_mtime_ns
+    assert [row["source_key"] for row in json.loads((out / "runs/known/00001.json").read_text())] == ["pair-010", "pair-013"]
     (out / "00001.tar").unlink()
     (out / "staged/00001.tar").unlink()
     repair(out)
@@ -86,7 +86,7 @@ def test_what_was_found_out_is_remembered(pairs: Path, tmp_path: Path, monkeypat
     (out / "staged/manifest/00001.json").unlink()
     run(pairs, out, recipe, shard_size=8)  # in this very process, which must not die
     assert digest(out) == before and verify(out) == []
-    assert (out / "runs/poison/00001.json").stat().st_mtime_ns == found
+    assert (out / "runs/known/00001.json").stat().st_mtime_ns == found
     run(pairs, tmp_path / "other", recipe, shard_size=8, workers=3, pair_timeout=60, worker_memory=8)
     assert digest(tmp_path / "other") == before
 
@@ -112,7 +112,7 @@ def test_a_process_that_dies_of_something_else_costs_nothing(pairs: Path, tmp_pa
     assert (tmp_path / "died").exists()
     run(pairs, tmp_path / "whole", recipe, shard_size=8)
     assert digest(tmp_path / "out") == digest(tmp_path / "whole")
-    assert not (tmp_path / "out/runs/poison").exists()
+    assert not (tmp_path / "out/runs/known").exists()
 
 
 def test_a_shard_that_dies_without_a_pair_to_blame_stays_undone(
@@ -127,7 +127,7 @@ def test_a_shard_that_dies_without_a_pair_to_blame_stays_undone(
 def test_limits_that_nothing_can_keep_are_not_put_down_to_pairs(pairs: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"even a small picture with a short text fails: alone takes more than 0.02 GiB"):
         run(pairs, tmp_path / "out", "naive", shard_size=8, worker_memory=0.02)
-    assert not (tmp_path / "out/runs/poison").exists()
+    assert not (tmp_path / "out/runs/known").exists()
     assert run(pairs, tmp_path / "out", "naive", shard_size=8).pairs_out == 23
 
 

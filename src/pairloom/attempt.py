@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pairloom.batch import Row
 from pairloom.child import PULSE, Child
-from pairloom.crumbs import Crumb, dead, read_poison
-from pairloom.limits import BATCH_ROWS, allow, deadly_memory_errors, kept
+from pairloom.crumbs import Crumb, dead, read_known
+from pairloom.limits import BATCH_ROWS, DEADLY, allow, deadly_memory_errors, kept
 from pairloom.outcome import Outcome, told
 from pairloom.readers.model import Shard
 from pairloom.run import Job, Tell, run_shard
@@ -50,7 +50,7 @@ def _attempt(job: Job, runs: Path, shard: Shard, tell: Tell) -> Outcome:
         tell(counts)
 
     try:
-        if not read_poison(runs, shard.index):
+        if not read_known(runs, shard.index) and not set(DEADLY).intersection(dict(shard.again)):
             try:
                 return _run(job, shard, hear)
             except MemoryError:
@@ -76,7 +76,7 @@ def _apart(job: Job, runs: Path, shard: Shard, hear: Tell) -> Outcome:
     """Run a shard in a process of its own, again and again for as long as each death leads to a pair that is to blame."""
     fates: list[str] = []
     while len(fates) < FRUITLESS:
-        child = Child(_serve, job, shard, read_poison(runs, shard.index))
+        child = Child(_serve, job, shard, read_known(runs, shard.index))
         counts: Sequence[StepCount] = job.counts()
         try:
             while True:

@@ -1,4 +1,4 @@
-"""Where an attempt at a shard stands, for whoever tries that shard again should this one die; and which pairs are known to kill.
+"""Where an attempt at a shard stands, for whoever tries that shard again should this one die; and what is not to be read again.
 
 Both lie in `runs/` of the output, where no digest covers them, and serve every engine.
 """
@@ -18,7 +18,7 @@ from pairloom.batch import Row
 from pairloom.errors import Reject
 from pairloom.writers.parts import write_json
 
-ATTEMPTS, POISON = "attempts", "poison"
+ATTEMPTS, KNOWN = "attempts", "known"
 _mine: set[Path] = set()
 
 
@@ -77,10 +77,11 @@ def forget(runs: Path) -> None:
     shutil.rmtree(runs / ATTEMPTS, ignore_errors=True)
 
 
-def read_poison(runs: Path, shard: int) -> dict[int, Row]:
-    """The rows of a shard that are known to kill, by their number in the container, each rejected."""
+def read_known(runs: Path, shard: int) -> dict[int, Row]:
+    """The rows of a shard that are not to be read again, by their number in the container, each rejected: they kill, or are
+    tried again in another shard."""
     try:
-        rows = json.loads(_poison_file(runs, shard).read_text("utf-8"))
+        rows = json.loads(_known_file(runs, shard).read_text("utf-8"))
     except FileNotFoundError:
         return {}
     return {
@@ -91,16 +92,16 @@ def read_poison(runs: Path, shard: int) -> dict[int, Row]:
     }
 
 
-def write_poison(runs: Path, shard: int, known: Mapping[int, Row]) -> None:
-    """Remember them, so that neither resuming nor repairing finds them out again."""
+def write_known(runs: Path, shard: int, known: Mapping[int, Row]) -> None:
+    """Remember them, for resuming and repairing."""
     rows = [
         {"number": number, "source_key": row.source_key, "source": row.source, "texts": row.texts,
          "code": row.reject.code, "message": row.reject.message}
         for number, row in sorted(known.items())
         if row.reject is not None
     ]  # fmt: skip
-    write_json(_poison_file(runs, shard), rows)
+    write_json(_known_file(runs, shard), rows)
 
 
-def _poison_file(runs: Path, shard: int) -> Path:
-    return runs / POISON / f"{shard:05d}.json"
+def _known_file(runs: Path, shard: int) -> Path:
+    return runs / KNOWN / f"{shard:05d}.json"

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from pairloom.output import RUNS, Output, compile_manifest, locked
 from pairloom.readers.model import Plan, ReadOptions, printable
 from pairloom.recipe import Recipe
 from pairloom.report import write_report
+from pairloom.retry import with_retries
 from pairloom.run import Job
 from pairloom.select import publish
 from pairloom.stats import Stats, StepCount, Summary
@@ -40,12 +42,14 @@ class Progress:
     pairs: int
     max_reject: float
     show: Callable[[Progress], None] | None = None
+    again: Counter[str] = field(default_factory=Counter)
     _shards: dict[int, Sequence[StepCount]] = field(default_factory=dict)
 
     @property
     def summary(self) -> Summary:
         """All counts so far, as of a run that ended now."""
-        return Summary.of("", (Stats(shard, list(counts)) for shard, counts in self._shards.items()), 0.0)
+        shards = (Stats(shard, list(counts)) for shard, counts in self._shards.items())
+        return Summary.of("", shards, 0.0, again=self.again)
 
     def hear(self, shard: int, counts: Sequence[StepCount]) -> None:
         """Take in the counts of a shard, finished or not."""
@@ -85,6 +89,7 @@ def run(
     worker_memory: float | None = None,
     restart: bool = False,
     extend: bool = False,
+    retry_rejects: bool = False,
     show: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Prepare all pairs of `inputs` (folders, tables, WebDataset tars, globs) by `recipe` into shards below `output`.
@@ -96,6 +101,8 @@ def run(
     A pair that takes more than `pair_timeout` seconds at one step, drives a worker over `worker_memory` GiB or ends its process
     in another way is found out, rejected and remembered. With either limit one worker is a process, too.
 
+    `retry_rejects` tries again, in new shards, the pairs of a finished output that were rejected for reasons that may pass.
+
     Raises:
         RecipeError, UsageError: if it can't work as asked; nothing was written.
         RunError: if shards stayed undone, or more than `max_reject` of the pairs failed; running again goes on.
@@ -106,14 +113,18 @@ def run(
     reading = reading or ReadOptions()
     limits = Limits(pair_timeout, worker_memory)
     _check(format, shard_size, workers, max_reject, extend, limit or sample)
+    if retry_rejects and (restart or extend):
+        raise UsageError("--retry-rejects is for an output as it is: first --extend or --restart without it")
     settings = {"format": format, "shard_size": shard_size, "limit": limit, "sample": sample, **dataclasses.asdict(reading)}
     place = place_of(inputs, Path(output), recipe, settings)
-    plan = place.plan
     with opened(engine) as execute, locked(place.path):
-        place.begin(restart, extend)
+        place = place.begin(restart, extend)
         done = place.done()
+        if retry_rejects and len(done) == len(place.plan.shards):
+            place = with_retries(place)
+        plan = place.plan
         todo = [shard for shard in plan.shards if shard.index not in done]
-        progress = Progress(sum(shard.rows for shard in plan.shards), max_reject, show)
+        progress = Progress(sum(shard.rows for shard in plan.shards) - plan.again.total(), max_reject, show, plan.again)
         for index, stats in done.items():
             progress.hear(index, stats.steps)
         job = Job(recipe.staged(), place.root, shard_size, format, reading, limits=limits, runs=place.path / RUNS)
@@ -125,6 +136,7 @@ def run(
             (done[index] for index in sorted(done)),
             time.perf_counter() - start,
             len(plan.shards) - len(todo),
+            plan.again,
         )
         how = {"engine": str(engine), "workers": workers or (1 if engine == "local" else None), **dataclasses.asdict(limits)}
         _record(place.path, summary, how, failed)

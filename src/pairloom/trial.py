@@ -13,7 +13,7 @@ from PIL import Image
 from pairloom import readers
 from pairloom.batch import Batch, Row
 from pairloom.child import PULSE, Child
-from pairloom.crumbs import read_poison, write_poison
+from pairloom.crumbs import read_known, write_known
 from pairloom.errors import Reject, Unfit
 from pairloom.limits import BATCH_ROWS, Limits, allow, deadly_memory_errors, kept, patient
 from pairloom.outcome import Outcome, told
@@ -31,7 +31,7 @@ def blame(job: Job, runs: Path, shard: Shard, rows: int, pulse: Callable[[], Non
     Raises:
         Unfit: if even a small picture with a short text ends its process: no pair is to blame, then.
     """
-    known = read_poison(runs, shard.index)
+    known = read_known(runs, shard.index)
     waiting = [number for number in shard.numbers[rows : rows + BATCH_ROWS] if number not in known]
     found = 0
     while waiting:
@@ -40,7 +40,7 @@ def blame(job: Job, runs: Path, shard: Shard, rows: int, pulse: Callable[[], Non
             break
         found += 1
         known[number] = replace(row, reject=_reason(fate, job.limits))
-        write_poison(runs, shard.index, known)
+        write_known(runs, shard.index, known)
         waiting = waiting[waiting.index(number) + 1 :]
     return found
 

@@ -65,6 +65,9 @@ def run(
     allow_input_faults: Annotated[bool, typer.Option(help="Exit with 0 though parts of the input could not be read.")] = False,
     restart: Annotated[bool, typer.Option(help="Delete what an earlier run left in OUTPUT and begin anew.")] = False,
     extend: Annotated[bool, typer.Option(help="INPUT has grown: add the new files to OUTPUT.")] = False,
+    retry_rejects: Annotated[
+        bool, typer.Option(help="Try again, in new shards, what was rejected for reasons that may pass.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Prepare the pairs of INPUT into shards in OUTPUT. Run the same again to go on after a stop."""
@@ -83,7 +86,7 @@ def run(
             format=format, shard_size=shard_size, limit=limit, sample=sample,
             reading=reading(image_column, text_column, encoding, fetch),
             max_reject=max_reject, pair_timeout=pair_timeout, worker_memory=worker_memory,
-            restart=restart, extend=extend, show=view,
+            restart=restart, extend=extend, retry_rejects=retry_rejects, show=view,
         )  # fmt: skip
     show_run(summary, json_)
     if summary.faults and not allow_input_faults:
