@@ -24,6 +24,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -38,6 +39,8 @@ import numpy as np
 from PIL import Image
 
 import pairloom
+from pairloom.batch import Batch
+from pairloom.step import lift
 from pairloom.writers import parts
 
 TIMED = ("runs", ".lock", "report.html")
@@ -56,9 +59,9 @@ class Place:
     chance: random.Random
     cluster: Any = None
 
-    def run(self, **options: Any) -> None:
+    def run(self, recipe: Any = RECIPE, out: Path | None = None, **options: Any) -> None:
         """One run in this process."""
-        pairloom.run(self.pairs, self.out, RECIPE, shard_size=SHARD, max_reject=1.0, **options)
+        pairloom.run(self.pairs, out or self.out, recipe, shard_size=SHARD, max_reject=1.0, **options)
 
     def command(self, *options: str) -> list[str]:
         """The same as a command."""
@@ -140,14 +143,70 @@ def kill_command(place: Place) -> bool:
 
 
 def kill_worker(place: Place) -> bool:
-    """SIGKILL of one of two worker processes: the run ends with 1."""
+    """SIGKILL of one of two worker processes: the run itself goes on."""
     process = place.started("--workers", "2")
     workers = [pid for pid in children(process.pid) if "spawn_main" in cmdline(pid)]
     if workers:
         os.kill(place.chance.choice(workers), signal.SIGKILL)
-    process.wait()
-    place.run()
-    return place.is_whole()
+    return process.wait() == 0 and place.is_whole()
+
+
+@pairloom.step("poison", {})
+class Poison(pairloom.Step):
+    """Does harm when it sees a key: it never ends, takes ever more memory, or crashes as native code does."""
+
+    key: str
+    harm: str
+
+    def __call__(self, batch: Batch) -> Batch:
+        lift(self.one, batch["key"])
+        return batch
+
+    def one(self, key: str) -> None:
+        """Look at one pair."""
+        eaten = []
+        while key == self.key:
+            if self.harm == "crashes":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            if self.harm == "eats" and len(eaten) < 256:  # 4 GiB, should nothing stop it
+                eaten.append(b"\1" * (16 << 20))
+            time.sleep(0.01)
+
+
+def endless_pair(place: Place) -> bool:
+    """A pair at which a step never ends, with `pair_timeout`: the run itself goes on, and that pair alone is rejected."""
+    return poisoned(place, "sleeps", pair_timeout=1.0)
+
+
+def over_memory(place: Place) -> bool:
+    """A pair that drives its worker over `worker_memory`: the same."""
+    return poisoned(place, "eats", worker_memory=1.0)
+
+
+def crashing_pair(place: Place) -> bool:
+    """A pair at which native code crashes (SIGSEGV): the same."""
+    return poisoned(place, "crashes")
+
+
+def poisoned(place: Place, harm: str, **limits: float) -> bool:
+    """Whether all pairs are there as without harm, but for one at random."""
+    whole, naive = place.out.with_name("naive"), pairloom.Recipe.load("naive")
+    if not whole.exists():
+        place.run(naive, whole)
+    pairs = members(whole)
+    key = place.chance.choice(sorted({name.partition(".")[0] for name in pairs}))
+    place.run(pairloom.Recipe((Poison(key, harm), *naive.steps), ()), workers=2, **limits)
+    kept = {name: data for name, data in pairs.items() if not name.startswith(key)}
+    return members(place.out) == kept and pairloom.verify(place.out) == []
+
+
+def members(output: Path) -> dict[str, bytes]:
+    """The bytes of all pairs of an output, by name."""
+    found = {}
+    for path in sorted(output.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            found |= {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    return found
 
 
 def kill_ray_worker(place: Place) -> bool:
@@ -278,6 +337,9 @@ FAULTS: dict[Callable[[Place], bool], int] = {
     kill_again: 20,
     kill_command: 20,
     kill_worker: 20,
+    endless_pair: 10,
+    over_memory: 10,
+    crashing_pair: 10,
     kill_ray_worker: 20,
     kill_ray_node: 5,
     kill_ray_run: 10,

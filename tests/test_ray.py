@@ -13,27 +13,13 @@ from typing import Any
 
 import pytest
 from conftest import write_pairs
+from poison import poisoned
 from test_run import digest
 
-from pairloom import Ray, Recipe, RunError, Step, UsageError, run, step, verify
-from pairloom.batch import Batch
+from pairloom import Ray, RunError, UsageError, run, verify
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 pytest.importorskip("ray")
-
-
-@step("dies", {})
-class Dies(Step):
-    """Kills its process when it sees a key, once or for ever."""
-
-    key: str
-    once: str = ""
-
-    def __call__(self, batch: Batch) -> Batch:
-        if self.key in batch["key"] and not (self.once and Path(self.once).exists()):
-            Path(self.once or os.devnull).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return batch
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +27,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where workers find the step above
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # where workers find poison.py
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         cluster.add_node(num_cpus=1)
         yield cluster
@@ -51,11 +37,6 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
     return write_pairs(tmp_path / "pairs", 24, bad=(3, 7))
-
-
-def dying(key: str, once: str = "") -> Recipe:
-    naive = Recipe.load("naive")
-    return Recipe((Dies(key, once), *naive.steps), naive.select)
 
 
 def test_ray_gives_the_bytes_of_the_local_engine(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +52,7 @@ def test_ray_gives_the_bytes_of_the_local_engine(cluster: Any, tmp_path: Path, m
 
 def test_a_worker_and_a_node_that_die_cost_nothing(cluster: Any, pairs: Path, tmp_path: Path) -> None:
     lost = cluster.add_node(num_cpus=1)
-    recipe = dying("000010", str(tmp_path / "died"))
+    recipe = poisoned("kills", "000010", once=str(tmp_path / "died"))
 
     def show(progress: Any) -> None:
         nonlocal lost
@@ -86,9 +67,31 @@ def test_a_worker_and_a_node_that_die_cost_nothing(cluster: Any, pairs: Path, tm
     assert verify(tmp_path / "ray") == [] and not list((tmp_path / "ray").rglob("*.part-*"))
 
 
-def test_a_shard_that_kills_every_worker_leaves_the_others_done(cluster: Any, pairs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("harm", "code", "limits"),
+    [
+        ("kills", "out_of_memory", {}),
+        ("sleeps", "timeout", {"pair_timeout": 1.0}),
+        ("eats", "out_of_memory", {"worker_memory": 1.0}),
+    ],
+)
+def test_a_pair_that_ends_every_worker_is_rejected_alone(
+    cluster: Any, pairs: Path, tmp_path: Path, harm: str, code: str, limits: dict[str, float]
+) -> None:
+    recipe = poisoned(harm, "000010", "000014")
+    summary = run(pairs, tmp_path / "ray", recipe, shard_size=8, engine=Ray(cluster.address), **limits)
+    assert summary.reasons == {"not_an_image": 2, code: 2} and summary.pairs_out == 20
+    assert verify(tmp_path / "ray") == []
+    if harm == "kills":
+        run(pairs, tmp_path / "local", recipe, shard_size=8, workers=2)
+        assert digest(tmp_path / "local") == digest(tmp_path / "ray")
+
+
+def test_a_shard_that_kills_workers_without_a_pair_to_blame_leaves_the_others_done(
+    cluster: Any, pairs: Path, tmp_path: Path
+) -> None:
     with pytest.raises(RunError, match=r"1 shard stayed undone:\n  shard 1: WorkerCrashedError"):
-        run(pairs, tmp_path / "out", dying("000010"), shard_size=8, engine=Ray(cluster.address))
+        run(pairs, tmp_path / "out", poisoned("crowds", "000010"), shard_size=8, engine=Ray(cluster.address))
     assert sorted(path.name for path in (tmp_path / "out").glob("*.tar")) == ["00000.tar", "00002.tar"]
 
 

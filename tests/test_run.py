@@ -268,8 +268,7 @@ def test_a_worker_that_is_killed_is_told_and_the_run_goes_on(tmp_path: Path) -> 
     workers = [child for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
     os.kill(int(workers[-1]), signal.SIGKILL)
     _, said = process.communicate()
-    assert process.returncode == 1 and "a worker process died" in said and "Traceback" not in said
-    run(folder, tmp_path / "out", "naive", shard_size=4)
+    assert process.returncode == 0 and "a worker process died (SIGKILL) at shard" in said and "Traceback" not in said
     assert digest(tmp_path / "whole") == digest(tmp_path / "out")
 
 

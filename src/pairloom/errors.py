@@ -47,6 +47,10 @@ class RunError(PairloomError):
     """The run could not finish; what was committed stays, and running again goes on from there."""
 
 
+class Unfit(RunError):
+    """This machine, or the limits given, can't do any shard of the run."""
+
+
 class TooManyRejects(RunError):
     """More pairs failed than `max_reject` allows."""
 

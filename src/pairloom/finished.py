@@ -17,7 +17,7 @@ import pyarrow as pa
 from pairloom.batch import Batch
 from pairloom.errors import RunError, UsageError
 from pairloom.output import PLAN, STAGED, read_plan
-from pairloom.readers.model import printable
+from pairloom.readers.model import Plan, printable
 from pairloom.readers.webdataset import TarHeader
 from pairloom.stats import Stats, Summary
 from pairloom.writers.ledger import read_schema, read_tables
@@ -84,7 +84,8 @@ class Finished:
         for run in runs:
             for step, place in _places(run["steps"], lambda step: str(step["name"])):
                 seconds[place] += step["seconds"]
-        made = Summary.of(printable(str(self.path)), self.stats, sum(run["seconds"] for run in runs))
+        again = Plan.from_json(self.plan).again
+        made = Summary.of(printable(str(self.path)), self.stats, sum(run["seconds"] for run in runs), again=again)
         steps = tuple(replace(step, seconds=seconds[place]) for step, place in _places(made.steps, lambda step: str(step.name)))
         return replace(made, steps=steps)
 

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from pairloom.writers.shard import committed, data_name, manifest_name
 
 PLAN = "plan.json"
 STAGED = "staged"
+RUNS = "runs"
 SUMS = "SHA256SUMS"
-_OWNED = ("manifest", "rejects", "data", STAGED, "runs")
+_OWNED = ("manifest", "rejects", "data", STAGED, RUNS)
 _OWNED_FILES = (
     "[0-9]*.tar",
     "[0-9]*.parquet",
@@ -52,21 +53,27 @@ class Output:
         """Where the steps commit their shards; with a selection the final shards are made from those."""
         return self.path / STAGED if self.recipe.select else self.path
 
-    def begin(self, restart: bool = False, extend: bool = False) -> None:
-        """Make the folder this run's own, or find that it already is.
+    def begin(self, restart: bool = False, extend: bool = False) -> Output:
+        """Make the folder this run's own, or find that it already is; then shards that try rejects again stand in the plan, too.
 
         Raises:
             UsageError: if it belongs to something else; the message says what differs and what can be done.
         """
-        known = read_plan(self.path)
+        known, place = read_plan(self.path), self
         if known is not None and restart:
             self._clear()
         elif known is not None:
             self._compare(known, extend)
+            place = replace(self, plan=_grown(Plan.from_json(known), self.plan))
         self.tidy()
         (self.path / SUMS).unlink(missing_ok=True)  # it is there when, and only when, the output is complete
-        write_json(self.path / PLAN, self._said())  # first of all: it makes the folder ours
+        place.write_plan()  # first of all: it makes the folder ours
         write_whole(self.path / "recipe.yaml", self.recipe.to_yaml().encode())
+        return place
+
+    def write_plan(self) -> None:
+        """Say what the output is made from."""
+        write_json(self.path / PLAN, self._said())
 
     def discard(self, shards: Iterable[int]) -> None:
         """Take back the commit of shards, so that they are made again."""
@@ -181,6 +188,15 @@ def compile_manifest(path: Path, shards: Iterable[Stats], format: str) -> None:
     write_whole(path / "manifest.jsonl", "".join(lines).encode())
     if format == "webdataset":
         write_json(path / "sizes.json", sizes)
+
+
+def _grown(old: Plan, now: Plan) -> Plan:
+    """The plan `now` of the same containers and maybe more, with the shards that were added to the `old` one."""
+    plain = sum(1 for shard in old.shards if not shard.again)
+    if plain == len(old.shards):
+        return now
+    new = (replace(shard, index=index) for index, shard in enumerate(now.shards[plain:], len(old.shards)))
+    return Plan(now.containers, (*old.shards, *new))
 
 
 def _steps_differ(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

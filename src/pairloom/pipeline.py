@@ -6,6 +6,7 @@ import dataclasses
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,14 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from pairloom import readers
+from pairloom.crumbs import forget
 from pairloom.engines import opened
 from pairloom.engines.ray import Ray
 from pairloom.errors import RunError, TooManyRejects, UsageError
-from pairloom.output import Output, compile_manifest, locked
+from pairloom.limits import Limits
+from pairloom.outcome import Outcome
+from pairloom.output import RUNS, Output, compile_manifest, locked
 from pairloom.readers.model import Plan, ReadOptions, printable
 from pairloom.recipe import Recipe
 from pairloom.report import write_report
-from pairloom.run import Job, Outcome
+from pairloom.retry import with_retries
+from pairloom.run import Job
 from pairloom.select import publish
 from pairloom.stats import Stats, StepCount, Summary
 from pairloom.sums import write_sums
@@ -38,6 +43,7 @@ class Progress:
     pairs: int
     max_reject: float
     show: Callable[[Progress], None] | None = None
+    again: Counter[str] = field(default_factory=Counter)
     _running: dict[int, Sequence[StepCount]] = field(default_factory=dict)
     _finished: set[int] = field(default_factory=set)
     _total: tuple[StepCount, ...] = ()
@@ -45,7 +51,7 @@ class Progress:
     @property
     def summary(self) -> Summary:
         """All counts so far, as of a run that ended now."""
-        return _sum(self._total, *self._running.values())
+        return _sum(self._total, *self._running.values(), again=self.again)
 
     def hear(self, shard: int, counts: Sequence[StepCount]) -> None:
         """Take in the counts so far of a shard; what comes late, when the shard is finished, says nothing new."""
@@ -93,8 +99,11 @@ def run(
     sample: int | None = None,
     reading: ReadOptions | None = None,
     max_reject: float = 0.5,
+    pair_timeout: float | None = None,
+    worker_memory: float | None = None,
     restart: bool = False,
     extend: bool = False,
+    retry_rejects: bool = False,
     show: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Prepare all pairs of `inputs` (folders, tables, WebDataset tars, globs) by `recipe` into shards below `output`.
@@ -102,6 +111,11 @@ def run(
     Running the same again goes on where it was interrupted. The result is the same with any number of `workers` and with any
     `engine`: `local` has by default one worker, and more than one starts processes, which needs the usual
     `if __name__ == "__main__":` guard in a script; `ray`, or a `Ray` with options, has as many as its cluster has room for.
+
+    A pair that takes more than `pair_timeout` seconds at one step, drives a worker over `worker_memory` GiB or ends its process
+    in another way is found out, rejected and remembered. With either limit one worker is a process, too.
+
+    `retry_rejects` tries again, in new shards, the pairs of a finished output that were rejected for reasons that may pass.
 
     Raises:
         RecipeError, UsageError: if it can't work as asked; nothing was written.
@@ -111,17 +125,25 @@ def run(
     start = time.perf_counter()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     reading = reading or ReadOptions()
+    limits = Limits(pair_timeout, worker_memory)
     _check(format, shard_size, workers, max_reject, extend, limit or sample)
+    if retry_rejects and (restart or extend):
+        raise UsageError("--retry-rejects is for an output as it is: first --extend or --restart without it")
     settings = {"format": format, "shard_size": shard_size, "limit": limit, "sample": sample, **dataclasses.asdict(reading)}
     place = place_of(inputs, Path(output), recipe, settings)
-    plan = place.plan
     with opened(engine) as execute, locked(place.path):
-        place.begin(restart, extend)
+        place = place.begin(restart, extend)
         done = place.done()
+        if retry_rejects and len(done) == len(place.plan.shards):
+            place = with_retries(place)
+        plan = place.plan
         todo = [shard for shard in plan.shards if shard.index not in done]
-        progress = Progress(sum(shard.rows for shard in plan.shards), max_reject, show)
+        progress = Progress(sum(shard.rows for shard in plan.shards) - plan.again.total(), max_reject, show, plan.again)
         progress.finish(done.values())
-        job = Job(recipe.staged(), place.root, shard_size, format, reading, packages=place.settings.get(_PLUGINS, {}))
+        job = Job(
+            recipe.staged(), place.root, shard_size, format, reading, packages=place.settings.get(_PLUGINS, {}),
+            limits=limits, runs=place.path / RUNS,
+        )  # fmt: skip
         failed = _take_in(execute(job, todo, workers, progress.hear), progress, done)
         if not failed and recipe.select:
             done = publish(place.root, place.path, recipe, format, list(done.values()))
@@ -130,11 +152,14 @@ def run(
             (done[index] for index in sorted(done)),
             time.perf_counter() - start,
             len(plan.shards) - len(todo),
+            plan.again,
         )
-        _record(place.path, summary, {"engine": str(engine), "workers": workers or (1 if engine == "local" else None)}, failed)
+        how = {"engine": str(engine), "workers": workers or (1 if engine == "local" else None), **dataclasses.asdict(limits)}
+        _record(place.path, summary, how, failed)
         if failed:
             raise RunError(_failures(failed))
         place.tidy()  # a worker that died in a run that went on without it
+        forget(place.path / RUNS)
         compile_manifest(place.path, (done[index] for index in sorted(done)), format)
         write_report(place.path)
         write_sums(place.path, sorted(done))
@@ -184,8 +209,8 @@ def _take_in(running: Iterator[Outcome], progress: Progress, done: dict[int, Sta
     return failed
 
 
-def _sum(*counts: Sequence[StepCount]) -> Summary:
-    return Summary.of("", (Stats(-1, list(steps)) for steps in counts if steps), 0.0)
+def _sum(*counts: Sequence[StepCount], again: Counter[str] | None = None) -> Summary:
+    return Summary.of("", (Stats(-1, list(steps)) for steps in counts if steps), 0.0, again=again or Counter())
 
 
 def _failures(failed: list[Outcome]) -> str:
@@ -199,7 +224,7 @@ def _record(path: Path, summary: Summary, how: dict[str, Any], failed: list[Outc
     """Keep what differs from run to run (times, host, faults) apart from what is digested."""
     about = {"host": platform.node(), "python": platform.python_version(), **how, **summary.to_json()}
     about["failed"] = [dataclasses.asdict(outcome) for outcome in failed]
-    write_json(path / "runs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.json", about)
+    write_json(path / RUNS / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.json", about)
 
 
 def _check(format: str, shard_size: int, workers: int | None, max_reject: float, extend: bool, part: int | None) -> None:

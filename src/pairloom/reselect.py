@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pairloom.errors import Problem, RecipeError, RunError, UsageError
 from pairloom.output import PLAN, STAGED, SUMS, all_committed, compile_manifest, locked, read_plan
-from pairloom.readers.model import printable
+from pairloom.readers.model import Plan, printable
 from pairloom.recipe import Recipe, not_numbers
 from pairloom.report import write_report
 from pairloom.select import publish
@@ -57,7 +57,8 @@ def reselect(output: str | Path, new: str | Path, recipe: str | None = None, sco
         write_whole(new / "recipe.yaml", chosen.to_yaml().encode())
         done = publish(staged, new, chosen, plan["settings"]["format"], list(shards.values()), table)
         compile_manifest(new, done.values(), plan["settings"]["format"])
-        summary = Summary.of(printable(str(new)), done.values(), time.perf_counter() - start)
+        again = Plan.from_json(plan).again
+        summary = Summary.of(printable(str(new)), done.values(), time.perf_counter() - start, again=again)
         write_report(new)
         write_sums(new, done)
     return summary

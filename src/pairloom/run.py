@@ -5,17 +5,17 @@ Engines only decide where `run_shard` runs; the bytes are the same everywhere.
 
 from __future__ import annotations
 
-import errno
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 from pairloom import readers
 from pairloom.batch import Batch, Row
-from pairloom.errors import Interrupted, PairloomError, RunError, TooManyRejects
+from pairloom.errors import RunError
+from pairloom.limits import BATCH_ROWS, Limits, allow
 from pairloom.readers.model import ReadOptions, Shard
 from pairloom.recipe import Recipe
 from pairloom.stats import Stats, StepCount
@@ -23,7 +23,7 @@ from pairloom.step import threads
 from pairloom.steps.header import decoded_bytes
 from pairloom.writers.shard import ShardFiles
 
-BATCH_ROWS, BATCH_BYTES = 64, 256 << 20
+BATCH_BYTES = 256 << 20
 
 Tell = Callable[[Sequence[StepCount]], None]
 """Hears the counts of a shard after each batch; may raise to stop the shard, which then leaves nothing behind."""
@@ -31,7 +31,8 @@ Tell = Callable[[Sequence[StepCount]], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all shards of a run share. `packages` are the versions of the plugins that read the input."""
+    """What all shards of a run share. `packages` are the versions of the plugins that read the input, `runs` is the folder for
+    what may differ from run to run."""
 
     recipe: Recipe
     root: Path
@@ -40,18 +41,26 @@ class Job:
     reading: ReadOptions = field(default_factory=ReadOptions)
     threads: int = 1
     packages: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    runs: Path | None = None
+
+    def counts(self) -> list[StepCount]:
+        """Counts of nothing yet: of reading, each step, and writing."""
+        steps = [StepCount(step.name, step.decides) for step in self.recipe.steps]
+        return [StepCount("read"), *steps, StepCount("write")]
 
 
-def run_shard(job: Job, shard: Shard, tell: Tell = lambda counts: None) -> Stats:
+def run_shard(job: Job, shard: Shard, tell: Tell = lambda counts: None, known: Mapping[int, Row] = MappingProxyType({})) -> Stats:
     """Read, prepare and commit one shard. Nothing of it is visible before all of it is.
+
+    `known` are rows that are not read, by their number in the container, because that or what follows would end the process.
 
     Raises:
         RunError: if the input is no longer what the plan says.
     """
-    steps = job.recipe.bound()
-    counts = [StepCount("read"), *(StepCount(step.name, step.decides) for step in steps), StepCount("write")]
+    steps, counts = job.recipe.bound(), job.counts()
     with threads(job.threads), ShardFiles(job.root, shard, job.format, job.recipe) as files:
-        for batch in timed(read_batches(readers.read(shard, job.reading), shard.index, job.shard_size), counts[0]):
+        for batch in timed(read_batches(_rows(shard, job.reading, known), shard.index, job.shard_size), counts[0]):
             kept = run_steps([lambda read: read, *steps], batch, counts[:-1], files.reject)
             run_steps([files.keep], kept, counts[-1:], files.reject)
             tell(counts)
@@ -63,30 +72,6 @@ def run_shard(job: Job, shard: Shard, tell: Tell = lambda counts: None) -> Stats
             raise AssertionError(f"pairs were lost: {stats.to_json()}")
         files.commit(stats)
     return stats
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a shard: its counts, or what kept it from being done. `fatal` means that others would fare alike."""
-
-    shard: int
-    stats: Stats | None = None
-    fault: str = ""
-    trace: str = ""
-    fatal: bool = False
-
-
-def attempt_shard(job: Job, shard: Shard, tell: Tell) -> Outcome:
-    """Run a shard; what goes wrong with it as a whole is told, not raised, so that the other shards go on."""
-    try:
-        return Outcome(shard.index, run_shard(job, shard, tell))
-    except (PairloomError, OSError, MemoryError) as fault:
-        if isinstance(fault, Interrupted | TooManyRejects):
-            raise
-        full = isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-        return Outcome(shard.index, fault=str(fault) or type(fault).__name__, fatal=full)
-    except Exception as fault:  # noqa: BLE001 - the shard's boundary: a bug costs one shard and is reported whole
-        return Outcome(shard.index, fault=f"{type(fault).__name__}: {fault}", trace=traceback.format_exc())
 
 
 def run_steps(
@@ -101,6 +86,7 @@ def run_steps(
     """
     for step, count in zip(steps, counts, strict=True):
         start = time.perf_counter()
+        allow(BATCH_ROWS)
         count.pairs_in += len(batch)
         batch, bad = step(batch).split()
         count.pairs_out += len(batch)
@@ -138,6 +124,18 @@ def timed(batches: Iterator[Batch], count: StepCount) -> Iterator[Batch]:
 def make_key(shard: int, index: int, shard_size: int) -> str:
     """The key of a pair as img2dataset makes it: five digits of the shard, then the place in it (four at 10,000 a shard)."""
     return f"{shard:05d}{index:0{max(1, len(str(shard_size - 1)))}d}"
+
+
+def _rows(shard: Shard, reading: ReadOptions, known: Mapping[int, Row]) -> Iterator[Row]:
+    """The rows of a shard, those that are known in the place of what would be read."""
+    left = tuple(number for number in shard.numbers if number not in known)
+    others = readers.read(replace(shard, rows=len(left), picks=left) if known else shard, reading)
+    for number in shard.numbers if known else ():
+        if number in known:
+            yield known[number]
+        elif (row := next(others, None)) is not None:  # else the container changed, which its count tells
+            yield row
+    yield from others
 
 
 def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pairloom.readers.model import Fault
 
+_NONE: Counter[str] = Counter()
+
 
 @dataclass(slots=True)
 class StepCount:
@@ -100,8 +102,8 @@ class Summary:
     resumed: int = 0
 
     @classmethod
-    def of(cls, output: str, shards: Iterable[Stats], seconds: float, resumed: int = 0) -> Summary:
-        """Add up the shards."""
+    def of(cls, output: str, shards: Iterable[Stats], seconds: float, resumed: int = 0, again: Counter[str] = _NONE) -> Summary:
+        """Add up the shards. Rows that were rejected as read and tried `again` in another shard, here by reason, count once."""
         steps: list[StepCount] = []
         faults: list[Fault] = []
         count = 0
@@ -111,6 +113,9 @@ class Summary:
             for total, step in zip(steps, stats.steps, strict=True):
                 total.add(step)
             faults += stats.faults
+        if steps:
+            steps[0].pairs_in -= again.total()
+            steps[0].reasons -= again
         return cls(output, count, tuple(steps), tuple(faults), seconds, resumed)
 
     @property

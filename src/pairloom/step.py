@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from pairloom.batch import Batch, Pixels
 from pairloom.errors import Reject
+from pairloom.limits import BATCH_ROWS, allow
 
 STEPS: dict[str, type[Step]] = {}
 """Every step by the name that recipes use."""
@@ -150,11 +151,15 @@ class Selection:
         raise NotImplementedError
 
 
-def lift(function: Callable[[Any], T], values: Sequence[Any]) -> tuple[list[T | None], dict[int, Reject]]:
-    """Apply `function` to each value; a value that raises `Reject` gives None and stands in the second result."""
+def lift(function: Callable[[Any], T], values: Sequence[Any], pairs: int = 1) -> tuple[list[T | None], dict[int, Reject]]:
+    """Apply `function` to each value; a value that raises `Reject` gives None and stands in the second result.
+
+    Each value may take the time that is allowed for so many `pairs`.
+    """
     rejects: dict[int, Reject] = {}
 
     def one(row: int) -> T | None:
+        allow(pairs)
         try:
             return function(values[row])
         except Reject as reject:
@@ -162,7 +167,9 @@ def lift(function: Callable[[Any], T], values: Sequence[Any]) -> tuple[list[T | 
             return None
 
     rows = range(len(values))
-    return list(_pool.map(one, rows) if _pool else map(one, rows)), dict(sorted(rejects.items()))
+    results = list(_pool.map(one, rows) if _pool else map(one, rows))
+    allow(BATCH_ROWS)
+    return results, dict(sorted(rejects.items()))
 
 
 _pool: ThreadPoolExecutor | None = None

@@ -58,9 +58,19 @@ def run(
     max_reject: Annotated[
         float, typer.Option(help="Stop when more than this share of pairs fails; filters don't count.", min=0, max=1)
     ] = 0.5,
+    pair_timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds for one pair at one step; one that takes longer is rejected.", show_default="none"),
+    ] = None,
+    worker_memory: Annotated[
+        float | None, typer.Option(help="GiB for one worker; a pair that takes it over that is rejected.", show_default="none")
+    ] = None,
     allow_input_faults: Annotated[bool, typer.Option(help="Exit with 0 though parts of the input could not be read.")] = False,
     restart: Annotated[bool, typer.Option(help="Delete what an earlier run left in OUTPUT and begin anew.")] = False,
     extend: Annotated[bool, typer.Option(help="INPUT has grown: add the new files to OUTPUT.")] = False,
+    retry_rejects: Annotated[
+        bool, typer.Option(help="Try again, in new shards, what was rejected for reasons that may pass.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Prepare the pairs of INPUT into shards in OUTPUT. Run the same again to go on after a stop."""
@@ -78,7 +88,8 @@ def run(
             engine="local" if engine == "local" else cluster,
             format=format, shard_size=shard_size, limit=limit, sample=sample,
             reading=reading(image_column, text_column, encoding, fetch),
-            max_reject=max_reject, restart=restart, extend=extend, show=view,
+            max_reject=max_reject, pair_timeout=pair_timeout, worker_memory=worker_memory,
+            restart=restart, extend=extend, retry_rejects=retry_rejects, show=view,
         )  # fmt: skip
     show_run(summary, json_)
     if summary.faults and not allow_input_faults:

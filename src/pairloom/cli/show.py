@@ -66,7 +66,7 @@ class ProgressView:
         """Show how far the run is."""
         summary, seconds = progress.summary, time.monotonic() - self._start
         done = summary.pairs_in
-        self._first = done if self._first is None else self._first
+        self._first = done if self._first is None else min(self._first, done)  # a shard that is begun again goes back
         speed = (done - self._first) / max(seconds, 1e-9)
         said = f"{speed:,.0f}/s  kept {summary.pairs_out:,}  rejected {summary.pairs_rejected:,}"
         self._bar.update(self._task, total=progress.pairs, completed=done, said=said)

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pairloom.engines import local
 from pairloom.engines.ray import Ray
 from pairloom.errors import UsageError
+from pairloom.outcome import Outcome
 from pairloom.readers.model import Shard
-from pairloom.run import Job, Outcome
+from pairloom.run import Job
 
 Execute = Callable[[Job, Sequence[Shard], int | None, local.Hear], Iterator[Outcome]]
 """Runs shards, at most so many at a time, and gives what became of each in the order in which they end."""

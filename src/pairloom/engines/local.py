@@ -2,121 +2,161 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import logging
 import queue
-import signal
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
 from typing import Any
 
+from pairloom.attempt import FRUITLESS, attempt_shard, killed
+from pairloom.child import PULSE, Child
 from pairloom.errors import Interrupted, RunError
+from pairloom.outcome import Outcome
 from pairloom.readers.model import Shard
-from pairloom.run import Job, Outcome, attempt_shard
+from pairloom.run import Job
 from pairloom.stats import StepCount
 
 Hear = Callable[[int, Sequence[StepCount]], None]
 """Hears how far a shard is; may raise to stop the run."""
 
+_STOP_SECONDS = 60.0  # for a batch to end; what takes longer is killed, and leaves nothing that counts
+_log = logging.getLogger(__name__)
+
 
 def execute(job: Job, shards: Sequence[Shard], workers: int | None, hear: Hear) -> Iterator[Outcome]:
     """Run shards, at most `workers` at a time, by default one; with fewer shards than workers each works with several threads.
 
+    A worker process that dies is replaced, and its shard begun again, `FRUITLESS` times at most.
+
     Raises:
         Interrupted: after Ctrl-C, once every worker has stopped at the end of its batch.
-        RunError: if a worker process dies.
+        RunError: if worker processes can't begin.
     """
     workers = workers or 1
     processes = max(1, min(workers, len(shards)))
     job = replace(job, threads=max(1, workers // processes))
     try:
-        yield from _in_thread(job, shards, hear) if processes == 1 else _spread(job, shards, processes, hear)
+        if processes == 1 and not job.limits.on:  # a process can be ended, a thread starts in no time
+            yield from _in_thread(job, shards, hear)
+        else:
+            yield from _Crew(job, shards, hear).work(processes)
     except KeyboardInterrupt:
         raise Interrupted("stopped") from None
 
 
 def _in_thread(job: Job, shards: Sequence[Shard], hear: Hear) -> Iterator[Outcome]:
     """Ctrl-C only ever reaches the main thread, so that none falls into a library that would make another error of it."""
-    told: queue.Queue[Any] = queue.Queue()
+    told: queue.SimpleQueue[tuple[int, Sequence[StepCount]]] = queue.SimpleQueue()
     stop = threading.Event()
+
+    def work(shard: Shard) -> Outcome:
+        def tell(counts: Sequence[StepCount]) -> None:
+            if stop.is_set():
+                raise Interrupted("stopped")
+            told.put((shard.index, deepcopy(counts)))  # they count on while this one is heard
+
+        return attempt_shard(job, shard, tell)
+
     pool = ThreadPoolExecutor(1)
     try:
-        yield from _collect({pool.submit(_work, job, shard, (told, stop)) for shard in shards}, told, hear)
+        waiting: set[Future[Outcome]] = {pool.submit(work, shard) for shard in shards}
+        while waiting:
+            done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+            while not told.empty():
+                hear(*told.get())
+            for future in done:
+                yield future.result()
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _spread(job: Job, shards: Sequence[Shard], processes: int, hear: Hear) -> Iterator[Outcome]:
-    context = multiprocessing.get_context("spawn")
-    told, stop = context.Queue(), context.Event()
-    pool = ProcessPoolExecutor(processes, context, _begin, (told, stop))
-    try:
-        with _no_interrupt():
-            waiting = {pool.submit(_work, job, shard) for shard in shards}
-        yield from _collect(waiting, told, hear)
-    except BrokenProcessPool:
-        raise RunError("a worker process died, probably for want of memory; run again with fewer --workers to go on") from None
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+class _Crew:
+    """Worker processes, each at one shard at a time."""
 
+    def __init__(self, job: Job, shards: Sequence[Shard], hear: Hear) -> None:
+        self._job, self._hear = job, hear
+        self._waiting = deque(shards)
+        self._workers: dict[Any, tuple[Child, Shard]] = {}
+        self._fates: dict[int, list[str]] = {}
 
-@contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Processes that start in here never see Ctrl-C, which reaches the whole group: the parent alone decides."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _collect(waiting: set[Future[Outcome]], told: Any, hear: Hear) -> Iterator[Outcome]:
-    while waiting:
-        done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-        _pass_on(told, hear)
-        for future in done:
-            yield future.result()
-
-
-def _pass_on(told: Any, hear: Hear) -> None:
-    while True:
+    def work(self, processes: int) -> Iterator[Outcome]:
+        """Give out all shards, and what became of each."""
         try:
-            hear(*told.get_nowait())
-        except queue.Empty:
+            while True:
+                while self._waiting and len(self._workers) < processes:
+                    self._give(Child(_serve, self._job))
+                if not self._workers:
+                    return
+                for connection in wait_for(list(self._workers), PULSE):
+                    yield from self._take(*self._workers[connection])
+        finally:
+            self._stop()
+
+    def _give(self, child: Child) -> None:
+        """Hand the next shard to a worker, or let it go."""
+        if self._waiting:
+            shard = self._waiting.popleft()
+            self._workers[child.connection] = child, shard
+            child.tell(shard)
+        else:
+            self._workers.pop(child.connection, None)
+            child.end()
+
+    def _take(self, child: Child, shard: Shard) -> Iterator[Outcome]:
+        try:
+            thing = child.take()
+        except EOFError:
+            del self._workers[child.connection]
+            yield from self._died(shard, child.fate())
             return
+        if isinstance(thing, Outcome):
+            self._give(child)
+            yield thing
+        elif thing is not None:
+            self._hear(shard.index, thing)
+
+    def _died(self, shard: Shard, fate: str) -> Iterator[Outcome]:
+        fates = self._fates.setdefault(shard.index, [])
+        fates.append(fate)
+        if len(fates) == FRUITLESS:
+            yield killed(shard.index, fates)
+            return
+        _log.warning("a worker process died (%s) at shard %d, which is begun again", fate, shard.index)
+        self._waiting.appendleft(shard)
+
+    def _stop(self) -> None:
+        """Nobody may write on when the run is over."""
+        for child, _ in self._workers.values():
+            child.tell(None)
+        until = time.monotonic() + _STOP_SECONDS
+        left = dict(self._workers)
+        while left and time.monotonic() < until:
+            for connection in wait_for(list(left), PULSE):
+                try:
+                    left[connection][0].take()  # what is not read would keep it waiting
+                except (EOFError, RunError):
+                    del left[connection]
+        for child, _ in self._workers.values():
+            child.end()
 
 
-# In a worker process: where to tell how far it is, and whether to stop, which can't travel with a shard.
-_links: tuple[Any, Any]
-
-
-def _begin(told: Any, stop: Any) -> None:
-    global _links
-    _links = told, stop
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would write on for ever beside the next run."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _work(job: Job, shard: Shard, links: tuple[Any, Any] | None = None) -> Outcome:
-    told, stop = links or _links
+def _serve(connection: Connection, job: Job) -> None:
+    """One shard after the other, until told to stop: anything that comes while a shard is under way means that."""
 
     def tell(counts: Sequence[StepCount]) -> None:
-        if stop.is_set():
+        if connection.poll():
             raise Interrupted("stopped")
-        told.put((shard.index, deepcopy(counts)))  # they count on while this one is heard
+        connection.send(counts)
 
-    return attempt_shard(job, shard, tell)
+    with suppress(Interrupted, EOFError):
+        while (shard := connection.recv()) is not None:
+            connection.send(attempt_shard(job, shard, tell))

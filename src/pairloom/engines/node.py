@@ -11,11 +11,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from pairloom.attempt import attempt_shard
 from pairloom.errors import Interrupted
+from pairloom.outcome import Outcome
 from pairloom.output import PLAN
 from pairloom.plugins import version
 from pairloom.readers.model import Shard
-from pairloom.run import Job, Outcome, attempt_shard
+from pairloom.run import Job
 from pairloom.stats import StepCount
 
 TELL_SECONDS = 2.0  # a thousand workers must not drown one board

@@ -15,8 +15,9 @@ from pairloom.engines.local import Hear
 from pairloom.engines.node import TELL_SECONDS, Board, work
 from pairloom.errors import Interrupted, UsageError
 from pairloom.extras import need
+from pairloom.outcome import Outcome
 from pairloom.readers.model import Shard
-from pairloom.run import Job, Outcome
+from pairloom.run import Job
 
 _RETRIES = 3  # of a shard whose worker or node died; one that kills its workers must not kill them all
 _ANSWER_SECONDS, _STOP_SECONDS = 5.0, 20.0

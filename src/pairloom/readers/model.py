@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
@@ -53,6 +54,7 @@ class Shard:
     `offset` says where to seek to: bytes for text tables and tars, a row number for Parquet and folders. `repeated` names
     the rows whose key an earlier row of the container has, because only the index pass sees the container as a whole.
     `picks`, when a sample was asked for, are the numbers of the rows that count, ascending; `rows` is how many they are.
+    `again` says of a shard that tries rejected rows again how many had been rejected for which reason.
     """
 
     index: int
@@ -64,6 +66,18 @@ class Shard:
     faults: tuple[Fault, ...] = ()
     repeated: tuple[int, ...] = ()
     picks: tuple[int, ...] | None = None
+    again: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Shard:
+        """The shard whose fields `json` wrote."""
+        said = {
+            "faults": tuple(Fault(**fault) for fault in value["faults"]),
+            "repeated": tuple(value["repeated"]),
+            "picks": None if value["picks"] is None else tuple(value["picks"]),
+            "again": tuple((reason, count) for reason, count in value.get("again", ())),
+        }
+        return cls(**{**value, **said})
 
     @property
     def numbers(self) -> Sequence[int]:
@@ -91,6 +105,14 @@ class Plan:
     containers: tuple[Container, ...]
     shards: tuple[Shard, ...]
 
+    @property
+    def again(self) -> Counter[str]:
+        """The rejects that were tried again, by reason: pairs that two shards read and that count once."""
+        counts: Counter[str] = Counter()
+        for shard in self.shards:
+            counts.update(dict(shard.again))
+        return counts
+
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values that `json.dumps` takes."""
         return {"containers": [asdict(each) for each in self.containers], "shards": [asdict(each) for each in self.shards]}
@@ -98,11 +120,7 @@ class Plan:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
         """The plan that `to_json` wrote."""
-        shards = []
-        for each in value["shards"]:
-            faults = tuple(Fault(**fault) for fault in each["faults"])
-            picks = None if each["picks"] is None else tuple(each["picks"])
-            shards.append(Shard(**{**each, "faults": faults, "repeated": tuple(each["repeated"]), "picks": picks}))
+        shards = (Shard.from_json(each) for each in value["shards"])
         return cls(tuple(Container(**each) for each in value["containers"]), tuple(shards))
 
 

@@ -12,9 +12,10 @@ import pyarrow as pa
 from pairloom import readers
 from pairloom.errors import PairloomError, Reject
 from pairloom.finished import Finished, images
+from pairloom.limits import DEADLY
 from pairloom.output import STAGED
 from pairloom.readers.inputs import is_url
-from pairloom.readers.model import Fault, ReadOptions, Shard
+from pairloom.readers.model import ReadOptions, Shard
 from pairloom.report.parts import cut
 from pairloom.report.pictures import Thumbnail, picture, shown, spread
 from pairloom.writers.ledger import read_tables
@@ -100,7 +101,7 @@ def _fill(run: Finished, index: int, group: Group) -> None:
             left.discard(row["key"])
         if not left:
             break
-    for key, data in _images(run, index, list(examples.values())):
+    for key, data in _images(run, index, list(examples.values())) if group.reason not in DEADLY else ():
         examples[key].image = picture(data, _SIDE)
     if group.reason == "duplicate":
         _find_kept(run, group.examples)
@@ -121,9 +122,7 @@ def _from_input(run: Finished, index: int, examples: Sequence[Example]) -> Itera
     planned = next(shard for shard in run.plan["shards"] if shard["index"] == index)
     if not examples or is_url(planned["container"]):
         return
-    picks = None if planned["picks"] is None else tuple(planned["picks"])
-    faults = tuple(Fault(**fault) for fault in planned["faults"])
-    shard = Shard(**{**planned, "faults": faults, "repeated": tuple(planned["repeated"]), "picks": picks})
+    shard = Shard.from_json(planned)
     numbers = {shard.numbers[int(one.key[max(5, len(str(index))) :])]: one for one in examples}
     chosen = replace(shard, rows=len(numbers), picks=tuple(sorted(numbers)))
     settings: dict[str, Any] = run.plan["settings"]

@@ -18,6 +18,7 @@ from pairloom.batch import Batch, Pixels
 from pairloom.choices import Kind, Views
 from pairloom.errors import Reject, UsageError
 from pairloom.geometry import Box, Geometry
+from pairloom.limits import BATCH_ROWS
 from pairloom.models import Model, bank_digest, embed_bank, load
 from pairloom.step import Step, lift, step
 from pairloom.steps.tiles import SIDES, TILES, Tiles
@@ -234,7 +235,7 @@ def cut_view(pixels: Pixels, size: tuple[int, int], box: Box) -> Pixels:
 
 def embed_in_parts(embed: Callable[[Any], Vectors], values: Sequence[Any], size: int) -> list[Vectors]:
     """Embeddings of all values, some at a time, on as many threads as the line has."""
-    parts, rejects = lift(embed, [values[start : start + size] for start in range(0, len(values), size)])
+    parts, rejects = lift(embed, [values[start : start + size] for start in range(0, len(values), size)], BATCH_ROWS)
     assert not rejects
     return [vector for part in parts if part is not None for vector in part]
 

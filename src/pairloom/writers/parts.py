@@ -159,6 +159,6 @@ def write_json(path: Path, value: Any) -> None:
 
 def remove_leftovers(root: Path) -> None:
     """Delete what killed runs left half written below `root`."""
-    for folder in [root, root / "manifest", root / "rejects", root / "data", root / "runs"]:
+    for folder in [root, root / "manifest", root / "rejects", root / "data", root / "runs", root / "runs" / "known"]:
         for path in folder.glob(f"*{PRIVATE}*") if folder.is_dir() else []:
             path.unlink(missing_ok=True)
