@@ -28,6 +28,8 @@ class Tiles(Step):
       the next. Where `max_tiles` squares don't reach from end to end, they become longer.
 
     `whole` puts the whole image first; it does not count as a tile. An image that fits into `size` has one box only.
+
+    Example: `tiles: {size: 336, max_tiles: 4}`
     """
 
     size: Annotated[int, Field(gt=0, le=65_500)] = 336
