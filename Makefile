@@ -18,14 +18,14 @@ test: .venv/dev
 	$(BIN)/pytest -n auto
 
 check: .venv/dev
-	$(BIN)/ruff format --check src tests benchmarks examples training hatch_build.py
-	$(BIN)/ruff check src tests benchmarks examples training hatch_build.py
+	$(BIN)/ruff format --check src tests benchmarks docs examples training hatch_build.py
+	$(BIN)/ruff check src tests benchmarks docs examples training hatch_build.py
 	$(BIN)/mypy src
 	$(BIN)/pytest -n auto
 
 format: .venv/dev
-	$(BIN)/ruff format src tests benchmarks examples training hatch_build.py
-	$(BIN)/ruff check --fix src tests benchmarks examples training hatch_build.py
+	$(BIN)/ruff format src tests benchmarks docs examples training hatch_build.py
+	$(BIN)/ruff check --fix src tests benchmarks docs examples training hatch_build.py
 
 docs: .venv/docs
 	$(BIN)/python docs/reference/make.py

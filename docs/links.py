@@ -30,7 +30,9 @@ def dead(site: Path) -> list[str]:
     for path, page in pages.items():
         for target in page.targets:
             parts = urlsplit(target)
-            if parts.scheme or parts.netloc or path.name == "404.html":  # that one is shown at any depth, so its links start at the root
+            if (
+                parts.scheme or parts.netloc or path.name == "404.html"
+            ):  # that one is shown at any depth, so its links start at the root
                 continue
             to = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             to = to / "index.html" if to.is_dir() else to

@@ -58,7 +58,9 @@ def commands(page: Path, needs: bool) -> list[str]:
 
 
 # The Chinese README has the same blocks as the English one, which a test below sees to.
-@pytest.mark.parametrize("page", [one for one in PAGES if commands(one, False) and "zh-CN" not in one.name], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [one for one in PAGES if commands(one, False) and "zh-CN" not in one.name], ids=lambda page: page.name
+)
 def test_commands_run(page: Path, checkout: Path) -> None:
     script = f'pairloom() {{ "{sys.executable}" -m pairloom "$@"; }}\nset -e\n' + "\n".join(commands(page, False))
     done = subprocess.run(["bash", "-c", script], cwd=checkout, capture_output=True, text=True)

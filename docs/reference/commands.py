@@ -18,14 +18,14 @@ from pairloom.cli.app import app
 def page() -> str:
     """Every verb with its arguments and options."""
     text = (
-        "# Options of every command\n\nThe same as `pairloom VERB --help`. What a verb is for, with examples, stands on its own page. "
-        "Results go to standard output, all else to standard error.\n\nExit codes: 0 done; 1 the data or the run failed, running again "
-        "goes on; 2 wrong usage or recipe, nothing was written; 130 interrupted.\n"
+        "# Options of every command\n\nThe same as `pairloom VERB --help`. What a verb is for, with examples, stands on its own "
+        "page. Results go to standard output, all else to standard error.\n\nExit codes: 0 done; 1 the data or the run failed, running "
+        "again goes on; 2 wrong usage or recipe, nothing was written; 130 interrupted.\n"
     )
     for name, verb in sorted(verbs().items()):
         text += f"\n## `pairloom {name}`\n\n{inspect.getdoc(verb)} [Its page](../cli/{name}.md).\n"
         rows = [_row(*one) for one in options(verb)]
-        text += "\n| | what | default |\n|---|---|---|\n" + "\n".join(rows) + "\n" if rows else ""
+        text += "\n| argument, option | what | default |\n|---|---|---|\n" + "\n".join(rows) + "\n" if rows else ""
     return text
 
 
@@ -55,7 +55,8 @@ def _row(names: list[str], kind: Any, about: ArgumentInfo | OptionInfo, default:
     if choices and not all(choice in words for choice in choices):
         words += f" One of {', '.join(f'`{one}`' for one in choices)}."
     repeated = " …" if _is_list(kind) else ""
-    return f"| {', '.join(f'`{one}`' for one in sorted(names))}{repeated} | {words.replace('|', chr(92) + '|')} | {_default(about, default)} |"
+    typed = ", ".join(f"`{one}`" for one in sorted(names))
+    return f"| {typed}{repeated} | {words.replace('|', chr(92) + '|')} | {_default(about, default)} |"
 
 
 def _is_list(kind: Any) -> bool:

@@ -14,11 +14,15 @@ Definition = ast.ClassDef | ast.FunctionDef
 def page() -> str:
     """Every public name of `pairloom` and `pairloom.torch` with its signature and docstring."""
     text = (
-        "# Python\n\nEverything below can be imported from `pairloom`, what stands under `pairloom.torch` from there. Other names may "
-        "change. Steps are classes, too: `Letterbox(size=384)` is what `letterbox: {size: 384}` is in a recipe.\n"
+        "# Python\n\nEverything below can be imported from `pairloom`, what stands under `pairloom.torch` from there. Other "
+        "names may change. Steps are classes, too: `Letterbox(size=384)` is what `letterbox: {size: 384}` is in a recipe.\n"
     )
     text += "\n## `pairloom`\n" + "".join(map(_entry, public("api.py")))
-    return text + "\n## `pairloom.torch`\n\nNeeds `pip install 'pairloom[torch]'`.\n" + "".join(map(_entry, public("torch/__init__.py")))
+    return (
+        text
+        + "\n## `pairloom.torch`\n\nNeeds `pip install 'pairloom[torch]'`.\n"
+        + "".join(map(_entry, public("torch/__init__.py")))
+    )
 
 
 def public(file: str) -> list[tuple[str, Definition | ast.Module]]:
@@ -116,7 +120,8 @@ def _fields(node: ast.ClassDef) -> list[str]:
     found = [one for one in node.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)]
     public = [one for one in found if ast.unparse(one.target)[0] != "_" and "ClassVar" not in ast.unparse(one.annotation)]
     return [
-        f"{ast.unparse(one.target)}: {_type(one.annotation)}" + (f" = {ast.unparse(one.value)}" if one.value else "") for one in public
+        f"{ast.unparse(one.target)}: {_type(one.annotation)}" + (f" = {ast.unparse(one.value)}" if one.value else "")
+        for one in public
     ]
 
 
@@ -129,5 +134,10 @@ def _doc(node: Definition | ast.Module) -> str:
     """A docstring as Markdown: what is raised becomes a list."""
     text = inspect.cleandoc(ast.get_docstring(node) or "")
     text = re.sub(r"^Args:\n", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^Raises:\n((?: {4}.*\n?)+)", lambda found: re.sub(r"^    (\w.*?: )", r"    raises \1", found[1], flags=re.M), text, flags=re.M)
+    text = re.sub(
+        r"^Raises:\n((?: {4}.*\n?)+)",
+        lambda found: re.sub(r"^    (\w.*?: )", r"    raises \1", found[1], flags=re.M),
+        text,
+        flags=re.M,
+    )
     return re.sub(r"^    (raises )?([A-Z_a-z][\w, ]*): ", r"* \1`\2`: ", text, flags=re.MULTILINE)

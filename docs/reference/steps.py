@@ -60,16 +60,17 @@ def recipes() -> str:
 
 A recipe is a YAML file with two lists:
 
-| key | holds | |
+| key | holds | needed |
 |---|---|---|
-| `steps` | [steps](steps.md), in the order in which they run on each pair | required, may be empty for `pairloom select` |
-| `select` | [selections](steps.md#selections-under-select), in the order in which they see all pairs of the run | optional |
+| `steps` | [steps](steps.md), in the order in which they run on each pair | yes; empty is enough for `pairloom select` |
+| `select` | [selections](steps.md#selections-under-select), in the order in which they see all pairs of the run | no |
 
-An entry is a name (`- clean`), or one name with its options (`- letterbox: {size: 384}`). Whatever is not written has its default;
-`recipe.yaml` in an output has every option written out. Unknown names and options, values of the wrong type or out of range, and steps that
-don't find the columns they read are all reported at once, each with its line, before anything is read or written.
+An entry is a name (`- clean`), or one name with its options (`- letterbox: {size: 384}`). Whatever is not written has its
+default; `recipe.yaml` in an output has every option written out. Unknown names and options, values of the wrong type or out of
+range, and steps that don't find the columns they read are all reported at once, each with its line, before anything is read.
 
-[`pairloom schema`](../cli/schema.md) prints the JSON Schema; [`pairloom init`](../cli/init.md) copies one of these recipes to change:
+[`pairloom schema`](../cli/schema.md) prints the JSON Schema. [`pairloom init`](../cli/init.md) copies one of these recipes, for
+you to change:
 """
     for name in shipped_recipes():
         text += f"\n## `{name}`\n\n```yaml\n{recipe_text(name).rstrip()}\n```\n"
@@ -80,7 +81,9 @@ def _entry(name: str, kind: type[Any]) -> str:
     about = EXAMPLE.sub("", inspect.getdoc(kind) or "")
     text = f"\n## `{name}`\n\n{about}\n\n"
     options = TypeAdapter(kind).json_schema()
-    rows = [f"| `{field.name}` | {_kind(options['properties'][field.name], options)} | {_default(field)} |" for field in fields(kind)]
+    rows = [
+        f"| `{field.name}` | {_kind(options['properties'][field.name], options)} | {_default(field)} |" for field in fields(kind)
+    ]
     text += "| option | value | default |\n|---|---|---|\n" + "\n".join(rows) + "\n\n" if rows else ""
     said = [f"reads {_columns(kind.reads)}" if isinstance(kind.reads, tuple) and kind.reads else ""]
     said += [f"adds {_columns(kind.adds)}" if getattr(kind, "adds", {}) else ""]
