@@ -19,8 +19,8 @@ def page() -> str:
     """Every verb with its arguments and options."""
     text = (
         "# Options of every command\n\nThe same as `pairloom VERB --help`. What a verb is for, with examples, stands on its own "
-        "page. Results go to standard output, all else to standard error.\n\nExit codes: 0 done; 1 the data or the run failed, running "
-        "again goes on; 2 wrong usage or recipe, nothing was written; 130 interrupted.\n"
+        "page. Results go to standard output, all else to standard error.\n\nExit codes: 0 done; 1 the data or the run failed, "
+        "running again goes on; 2 wrong usage or recipe, nothing was written; 130 interrupted.\n"
     )
     for name, verb in sorted(verbs().items()):
         text += f"\n## `pairloom {name}`\n\n{inspect.getdoc(verb)} [Its page](../cli/{name}.md).\n"

@@ -8,12 +8,11 @@ import re
 from dataclasses import MISSING, fields
 from typing import Any
 
-import pyarrow as pa
 import yaml
 from pydantic import TypeAdapter
 
-from pairloom.recipe import REGISTRIES, STEPS, Recipe, recipe_text, shipped_recipes
-from pairloom.step import SELECTIONS
+from pairloom.recipe import REGISTRIES, Recipe, recipe_text, shipped_recipes
+from pairloom.step import SELECTIONS, STEPS
 
 EXAMPLE = re.compile(r"\n*Example: `(.*)`$")
 _LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -26,29 +25,27 @@ def page() -> str:
         "terminal. Each example is a whole recipe: it has the fewest other steps that this one needs.\n"
     )
     for part, registry in REGISTRIES.items():
-        text += "" if part == "steps" else "\n# Selections\n\nThey stand under `select:` and see all pairs of the run.\n"
+        text += "" if part == "steps" else "\n## Selections under `select:`\n\nThey see all pairs of the run.\n"
         text += "".join(_entry(name, kind) for name, kind in sorted(registry.items()))
-    return text.replace("\n# Selections", "\n## Selections under `select:`")
+    return text
 
 
-def example(name: str) -> Any:
-    """The example of a step: its name, or its name with options, as a recipe has it. Raises `ValueError` if there is none."""
-    kind = STEPS.get(name) or SELECTIONS[name]
-    found = EXAMPLE.search(inspect.getdoc(kind) or "")
+def example(name: str) -> str:
+    """An entry of a recipe, as the author of the step wrote it in its docstring. Raises `ValueError` if there is none."""
+    found = EXAMPLE.search(inspect.getdoc(_kinds()[name]) or "")
     if not found:
         raise ValueError(f"the docstring of step `{name}` ends without a line such as: Example: `{name}: {{size: 384}}`")
-    return yaml.safe_load(found[1])
+    return found[1]
 
 
 def recipe(name: str) -> str:
     """The YAML of the smallest recipe in which a step's example runs."""
     needed: list[str] = []
     _need(name, needed)
-    made = [(one, _made(one)) for one in needed]
-    live = any(step.reads_pixels or step.changes_pixels for one, step in made if one in STEPS)
-    lines = ["steps:", *(f"- {_written(one, one == name)}" for one, _ in made if one in STEPS)]
+    live = any(STEPS[one].reads_pixels or STEPS[one].changes_pixels for one in needed if one in STEPS)
+    lines = ["steps:", *(f"- {example(one) if one == name else _short(one)}" for one in needed if one in STEPS)]
     lines += ["- encode"] if live and "encode" not in needed else []
-    lines += ["select:", f"- {_written(name, True)}"] if name in SELECTIONS else []
+    lines += ["select:", f"- {example(name)}"] if name in SELECTIONS else []
     source = "\n".join(lines if len(lines) > 1 else [*lines, "- clean"])
     Recipe.from_yaml(source)
     return source
@@ -121,11 +118,15 @@ def _columns(columns: Any) -> str:
     return ", ".join(f"`{column}`" for column in columns)
 
 
+def _kinds() -> dict[str, type[Any]]:
+    return {**STEPS, **SELECTIONS}
+
+
 def _made(name: str) -> Any:
-    literal = example(name)
-    [(_, options)] = literal.items() if isinstance(literal, dict) else [(literal, None)]
-    kind = STEPS.get(name) or SELECTIONS[name]
-    return TypeAdapter(kind).validate_json(json.dumps(options or {}), strict=True)
+    """The step of an example."""
+    literal = yaml.safe_load(example(name))
+    options = literal[name] if isinstance(literal, dict) else {}
+    return TypeAdapter(_kinds()[name]).validate_json(json.dumps(options), strict=True)
 
 
 def _need(name: str, needed: list[str]) -> None:
@@ -133,20 +134,13 @@ def _need(name: str, needed: list[str]) -> None:
     made = _made(name)
     before = ["decode"] if getattr(made, "reads_pixels", False) else []
     for column in (*made.reads, *made.numbers):
-        before += [maker for maker, kind in sorted(STEPS.items()) if column in _adds(kind)][:1]
+        before += [maker for maker, kind in sorted(STEPS.items()) if column in kind.adds][:1]
     for one in before:
         if one not in needed and one != name:
             _need(one, needed)
     needed.append(name)
 
 
-def _adds(kind: type[Any]) -> dict[str, pa.DataType]:
-    return kind.adds
-
-
-def _written(name: str, shown: bool) -> str:
-    """The example of a step as its author wrote it; of one that is only needed the bare name, where that is enough."""
-    kind = STEPS.get(name) or SELECTIONS[name]
-    found = EXAMPLE.search(inspect.getdoc(kind) or "")
-    assert found
-    return found[1] if shown or any(field.default is MISSING for field in fields(kind)) else name
+def _short(name: str) -> str:
+    """A step that another one needs: its bare name, where that is enough."""
+    return example(name) if any(field.default is MISSING for field in fields(_kinds()[name])) else name
