@@ -1,4 +1,5 @@
 # make demo: install and prepare the sample pairs   make test: all tests   make check: format, lint, types, tests
+# make docs: the documentation site, into build/site
 # make fuzz: the compiled resize under sanitizers, against Pillow, for FUZZ seconds (60)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,7 +7,7 @@ PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
 FUZZ ?= 60
 
-.PHONY: demo test check format fuzz
+.PHONY: demo test check format docs fuzz
 
 demo: .venv/core
 	$(BIN)/pairloom run examples/pairs demo-output --restart
@@ -17,14 +18,19 @@ test: .venv/dev
 	$(BIN)/pytest -n auto
 
 check: .venv/dev
-	$(BIN)/ruff format --check src tests benchmarks examples training hatch_build.py
-	$(BIN)/ruff check src tests benchmarks examples training hatch_build.py
+	$(BIN)/ruff format --check src tests benchmarks docs examples training hatch_build.py
+	$(BIN)/ruff check src tests benchmarks docs examples training hatch_build.py
 	$(BIN)/mypy src
 	$(BIN)/pytest -n auto
 
 format: .venv/dev
-	$(BIN)/ruff format src tests benchmarks examples training hatch_build.py
-	$(BIN)/ruff check --fix src tests benchmarks examples training hatch_build.py
+	$(BIN)/ruff format src tests benchmarks docs examples training hatch_build.py
+	$(BIN)/ruff check --fix src tests benchmarks docs examples training hatch_build.py
+
+docs: .venv/docs
+	$(BIN)/python docs/reference/make.py
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/python docs/links.py build/site
 
 fuzz: .venv/dev
 	mkdir -p build/fuzz
@@ -43,4 +49,8 @@ fuzz: .venv/dev
 
 .venv/dev: .venv/core
 	$(PIP) -e '.[dev]'
+	touch $@
+
+.venv/docs: .venv/core
+	$(PIP) -e '.[docs]'
 	touch $@

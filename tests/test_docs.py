@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from pairloom.recipe import REGISTRIES, Recipe, shipped_recipes
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "README.zh-CN.md", *(ROOT / "docs").rglob("*.md")])
-SOURCES = sorted((ROOT / "src" / "pairloom").rglob("*.py"))
+REFERENCE = ROOT / "docs" / "reference"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -23,6 +27,11 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def pages_with(language: str) -> list[Path]:
     return [page for page in PAGES if blocks(page, language)]
+
+
+def reference(script: str) -> dict[str, Any]:
+    """What one of the scripts that make the reference defines."""
+    return runpy.run_path(str(REFERENCE / script))
 
 
 @pytest.fixture
@@ -42,12 +51,33 @@ def test_python_blocks_run(page: Path, checkout: Path) -> None:
         assert promised == said[: len(promised)]
 
 
-@pytest.mark.parametrize("page", pages_with("sh"), ids=lambda page: page.name)
+def commands(page: Path, needs: bool) -> list[str]:
+    """The blocks of a page that are for a shell and call Pairloom; those that begin with `# needs …` can't run in a test."""
+    found = [code for code in blocks(page, "sh") if re.search("^pairloom ", code, re.MULTILINE)]
+    return [code for code in found if code.startswith("# needs ") == needs]
+
+
+def pages_to_run() -> list[Path]:
+    """Those with commands; what the English README has is run once, there."""
+    readme = commands(ROOT / "README.md", False)
+    return [page for page in PAGES if page == ROOT / "README.md" or not set(commands(page, False)) <= set(readme)]
+
+
+@pytest.mark.parametrize("page", pages_to_run(), ids=lambda page: page.name)
 def test_commands_run(page: Path, checkout: Path) -> None:
-    command = f'pairloom() {{ "{sys.executable}" -m pairloom "$@"; }}\nset -e\n'
-    lines = [line for code in blocks(page, "sh") for line in code.splitlines() if line.startswith("pairloom ")]
-    done = subprocess.run(["bash", "-c", command + "\n".join(lines)], cwd=checkout, capture_output=True, text=True)
+    script = f'pairloom() {{ "{sys.executable}" -m pairloom "$@"; }}\nset -e\n' + "\n".join(commands(page, False))
+    done = subprocess.run(["bash", "-c", script], cwd=checkout, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", [one for one in PAGES if commands(one, True)], ids=lambda page: page.name)
+def test_commands_that_need_more_are_possible(page: Path) -> None:
+    there = reference("commands.py")
+    for line in "\n".join(commands(page, True)).splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["pairloom"]:
+            known = {name for names, *_ in there["options"](there["verbs"]()[words[1]]) for name in names}
+            assert {word for word in words if word.startswith("-")} <= known, line
 
 
 @pytest.mark.parametrize("page", pages_with("yaml"), ids=lambda page: page.name)
@@ -78,19 +108,38 @@ def test_every_step_and_recipe_is_in_the_docs() -> None:
     assert [name for name in shipped_recipes() if f"`{name}`" not in page] == []
 
 
-def test_every_reason_code_is_in_the_docs() -> None:
-    page = (ROOT / "docs" / "outputs.md").read_text("utf-8")
-    raised = re.compile(
-        r'(?:Reject\(\s*|reason(?:: ClassVar\[str\])? = |_BrokenTable\(|code(?:: str)? = |cut\.code, .* = )"([a-z_]+)"'
-    )
-    codes = {code for path in SOURCES for code in raised.findall(path.read_text("utf-8"))}
-    assert len(codes) > 25
-    assert sorted(code for code in codes if f"`{code}`" not in page) == []
+def test_every_reason_code_is_in_the_docs_and_no_other() -> None:
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", (REFERENCE / "reasons.md").read_text("utf-8"), re.MULTILINE)
+    said = {code for row in rows for code in re.findall(r"`([a-z_]+)`", row)}
+    codes = reference("codes.py")["codes"]()
+    assert len(codes) > 40
+    assert said == set(codes), "docs/reference/reasons.md must say what each code means and what to do"
+
+
+def test_every_step_has_an_example_that_a_recipe_accepts() -> None:
+    there = reference("steps.py")
+    for registry in REGISTRIES.values():
+        for name in registry:
+            assert f"- {name}" in there["recipe"](name)
+
+
+def test_the_reference_is_in_step_with_the_code() -> None:
+    stale = [name for name, text in reference("make.py")["pages"]().items() if (REFERENCE / name).read_text("utf-8") != text]
+    assert stale == [], "run `python docs/reference/make.py`"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    def files(entry: Any) -> list[str]:
+        inner = list(entry.values()) if isinstance(entry, dict) else entry
+        return [entry] if isinstance(entry, str) else [file for one in inner for file in files(one)]
+
+    listed = files(yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"])
+    assert sorted(listed) == sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
 
 
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
+        for target in re.findall(r"\]\(([^)#:]+)[)#]", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 

@@ -72,6 +72,8 @@ class Align(Step):
     each image that is larger than what the model sees at a time. `model` is a name that `pairloom models` lists, `bank` a
     folder of images of your own by which to tell what is informative, `head` what `pairloom train` wrote for that model, which
     takes the place of training-free attention. Of a caption the first 512 segments are scored.
+
+    Example: `align: {model: mini, pooling: attention, views: long}`
     """
 
     model: str = "mini"

@@ -65,6 +65,8 @@ class Decode(Step):
     CMYK, palette, grey, 16-bit and alpha become RGB; of an animation the first frame is taken. The header is held against
     `max_pixels` and `max_bytes` before anything is decoded. A truncated file is rejected unless `allow_truncated`, which
     keeps what there is. Images are decoded or reduced to a half, quarter or eighth where the later steps need no more.
+
+    Example: `decode: {background: [0, 0, 0], allow_truncated: true}`
     """
 
     background: tuple[Level, Level, Level] = (255, 255, 255)

@@ -21,6 +21,8 @@ class Duplicates(Selection):
     `of: pair` compares image and text, `of: image` the image alone. With `distance: 0` images are the same when their files
     are (SHA-256 of the original bytes); with more, when their perceptual hashes differ in at most so many of 64 bits, which
     needs `image_hash` among the steps. A near duplicate is one of a *kept* pair, so that chains never melt together.
+
+    Example: `duplicates: {of: image}`
     """
 
     of: Literal["pair", "image"] = "pair"

@@ -19,7 +19,10 @@ Count = Annotated[int, Field(ge=0)]
 
 @step("min_side")
 class MinSide(Filter):
-    """Drop images whose original shorter side is under `side` pixels; vision towers need 28, web collections ask for 200."""
+    """Drop images whose original shorter side is under `side` pixels; vision towers need 28, web collections ask for 200.
+
+    Example: `min_side: {side: 200}`
+    """
 
     side: Annotated[int, Field(gt=0)] = 28
 
@@ -32,7 +35,10 @@ class MinSide(Filter):
 
 @step("aspect_ratio")
 class AspectRatio(Filter):
-    """Drop images whose original longer side is over `max` times the shorter one, wide and tall alike (3 is DataComp's limit)."""
+    """Drop images whose original longer side is over `max` times the shorter one, wide and tall alike (3 is DataComp's limit).
+
+    Example: `aspect_ratio: {max: 3.0}`
+    """
 
     max: Annotated[FiniteFloat, Field(ge=1)] = 3.0
 
@@ -49,6 +55,8 @@ class TextLength(Filter):
     """Drop pairs whose first text is too short or too long, in characters or in words.
 
     A Chinese or Japanese character counts as a word, as these scripts put no space between words. None means no limit.
+
+    Example: `text_length: {min_words: 2, max_characters: 2000}`
     """
 
     min_characters: Count = 1
@@ -85,6 +93,8 @@ class Language(Filter):
     """Keep pairs in one of the languages `allow` (ISO 639-1, as `detect_language` writes them) with at least `min_score`.
 
     Name "und" to keep texts whose language could not be told.
+
+    Example: `language: {allow: [en, zh], min_score: 0.5}`
     """
 
     allow: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -100,7 +110,10 @@ class Language(Filter):
 
 @step("between")
 class Between(Filter):
-    """Keep pairs whose value in the numeric `column` is from `min` to `max`, both included; no value means dropped."""
+    """Keep pairs whose value in the numeric `column` is from `min` to `max`, both included; no value means dropped.
+
+    Example: `between: {column: alignment, min: 0.0}`
+    """
 
     column: Annotated[str, Field(min_length=1)]
     min: FiniteFloat | None = None

@@ -23,6 +23,8 @@ class ImageHash(Step):
     DCT-II, of the 8 x 8 lowest frequencies one bit each, set where the coefficient is above their median. The mean (DC)
     stands outside: its bit is always 0. `distance` compares two hashes; up to about 6 of the 64 bits differ between copies.
     An image without any structure, such as one plain colour, has the hash 0000000000000000.
+
+    Example: `image_hash`
     """
 
     reads_pixels: ClassVar[bool] = True

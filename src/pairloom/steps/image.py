@@ -71,7 +71,10 @@ class GeometryStep(ImageStep):
 
 @step("contain")
 class Contain(GeometryStep):
-    """Scale so that the longer side is `longest`; the ratio is kept, nothing is padded, nothing enlarged unless `upscale`."""
+    """Scale so that the longer side is `longest`; the ratio is kept, nothing is padded, nothing enlarged unless `upscale`.
+
+    Example: `contain: {longest: 384}`
+    """
 
     longest: Side = 512
     upscale: bool = False
@@ -82,7 +85,10 @@ class Contain(GeometryStep):
 
 @step("letterbox")
 class Letterbox(GeometryStep):
-    """Fit the whole image into a square of `size` and pad the rest with `fill`; `box` of the geometry says where the image is."""
+    """Fit the whole image into a square of `size` and pad the rest with `fill`; `box` of the geometry says where the image is.
+
+    Example: `letterbox: {size: 384, fill: black}`
+    """
 
     size: Side = 512
     fill: Fill = "mean"
@@ -97,7 +103,10 @@ class Letterbox(GeometryStep):
 
 @step("stretch")
 class Stretch(GeometryStep):
-    """Squash the image to a square of `size`: the naive baseline, which changes every aspect ratio to 1."""
+    """Squash the image to a square of `size`: the naive baseline, which changes every aspect ratio to 1.
+
+    Example: `stretch: {size: 224}`
+    """
 
     size: Side = 512
 
@@ -107,7 +116,10 @@ class Stretch(GeometryStep):
 
 @step("center_crop")
 class CenterCrop(GeometryStep):
-    """Scale the shorter side to `size` and keep the square in the middle (what CLIP was evaluated with)."""
+    """Scale the shorter side to `size` and keep the square in the middle (what CLIP was evaluated with).
+
+    Example: `center_crop: {size: 336}`
+    """
 
     size: Side = 224
 
@@ -121,6 +133,8 @@ class RandomCrop(GeometryStep):
     """A square of `size` from a random place that keeps the ratio; of the largest square at least `min_area` is kept.
 
     The place depends on `seed` and the pair's key alone, never on the batch.
+
+    Example: `random_crop: {size: 224, min_area: 0.8}`
     """
 
     size: Side = 224
@@ -144,6 +158,8 @@ class NativePatches(GeometryStep):
     With `upscale` the sizes are those of SigLIP 2's processor, which fills the budget. Without it no side grows, save that
     one shorter than a patch becomes one patch; larger images get the processor's sizes, so that it leaves them as they are.
     That processor's `interpolation` is bilinear.
+
+    Example: `native_patches: {patch: 16, max_patches: 576}`
     """
 
     patch: Side = 16
@@ -164,7 +180,10 @@ class NativePatches(GeometryStep):
 
 @step("brightness_contrast")
 class BrightnessContrast(Step):
-    """Change brightness and contrast by random factors of 1 ± the given shares, seeded by `seed` and the pair's key."""
+    """Change brightness and contrast by random factors of 1 ± the given shares, seeded by `seed` and the pair's key.
+
+    Example: `brightness_contrast: {brightness: 0.2, contrast: 0.1}`
+    """
 
     brightness: Annotated[float, Field(ge=0, lt=1)] = 0.1
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -196,6 +215,8 @@ class TokenRatio(Step):
     """Add `image_tokens`, patches of the stored image, and `token_ratio`, those for each text token with begin and end mark.
 
     The further apart the two are, the more of a batch is padding. Put it after the last geometry step.
+
+    Example: `token_ratio: {patch: 14}`
     """
 
     patch: Side = 16
@@ -216,7 +237,10 @@ class TokenRatio(Step):
 
 @step("encode")
 class Encode(Step):
-    """Encode the pixels once, at the end: `image` holds the new bytes, without any of the original's metadata."""
+    """Encode the pixels once, at the end: `image` holds the new bytes, without any of the original's metadata.
+
+    Example: `encode: {format: webp, quality: 90}`
+    """
 
     format: Literal["jpeg", "webp", "png"] = "jpeg"
     quality: Annotated[int, Field(ge=1, le=100)] = 95

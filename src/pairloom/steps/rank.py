@@ -26,6 +26,8 @@ class KeepTop(Selection):
 
     With `within`, the share is taken among pairs of one `language` and of one `length` of text (up to 77, 256 or more tokens):
     scores of short and of long texts, or of two languages, are seldom on one scale. Shares are rounded up; no value comes last.
+
+    Example: `keep_top: {column: alignment, share: 0.9}`
     """
 
     column: str
@@ -62,7 +64,10 @@ class KeepTop(Selection):
 
 @step("percentile", SELECTIONS)
 class Percentile(Selection):
-    """Keep pairs whose value in `column` lies from the percentile `min` to `max` of all pairs; no value means dropped."""
+    """Keep pairs whose value in `column` lies from the percentile `min` to `max` of all pairs; no value means dropped.
+
+    Example: `percentile: {column: similarity, min: 5, max: 99}`
+    """
 
     column: str
     min: Percent = 0.0

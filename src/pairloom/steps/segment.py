@@ -55,6 +55,8 @@ class Segment(Step):
     A sentence of more than `max_tokens` (begin and end marks included) is cut into windows that share about `overlap` of
     their tokens; each fits when read alone. A fragment of one or two words goes with its neighbour. `language` (ISO 639-1)
     names the rules of sentence ends; None goes by the script.
+
+    Example: `segment: {max_tokens: 64, overlap: 0.25}`
     """
 
     max_tokens: Budget = 77

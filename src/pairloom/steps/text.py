@@ -58,6 +58,8 @@ class Clean(TextStep):
     the ends). Removed: control characters, BOM, U+200B, unpaired bidi controls. All else stays, letter by letter.
     `cleaned_chars` counts the characters of all captions as read that the clean captions don't have, by kind and number.
     Captions that are empty afterwards go; a pair without any left is rejected as `empty_text`.
+
+    Example: `clean`
     """
 
     adds: ClassVar[dict[str, pa.DataType]] = {"cleaned_chars": pa.int32()}
@@ -99,6 +101,8 @@ class DetectLanguage(Step):
     The script that takes up most of the text decides first: Han without kana is Chinese, with kana Japanese, and so on; among
     the languages of one script a classifier chooses. The score is the share of that script times the classifier's
     probability, which is low for texts of a few words.
+
+    Example: `detect_language`
     """
 
     reads: ClassVar[tuple[str, ...]] = ("text",)
@@ -125,6 +129,8 @@ class Tokenize(Step):
     """Store the token ids of the first caption, whole and unpadded.
 
     `clip` and `chinese-clip` get their begin and end marks; a tokenizer from a file adds what its file says.
+
+    Example: `tokenize: {tokenizer: clip}`
     """
 
     tokenizer: str = "clip"

@@ -29,6 +29,8 @@ class Tiles(Step):
 
     `whole` puts the whole image first, without padding that an earlier step added; it does not count as a tile. An image that
     fits into `size` has one box only.
+
+    Example: `tiles: {size: 336, max_tiles: 4}`
     """
 
     size: Annotated[int, Field(gt=0, le=65_500)] = 336

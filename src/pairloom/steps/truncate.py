@@ -33,6 +33,8 @@ class Truncate(Step):
 
     `tokens_kept` and `tokens_lost` count without the two marks; what was kept is counted as read on its own. Of several
     captions the first is cut, or the one that `align` found best.
+
+    Example: `truncate: {by: sentences, max_tokens: 64}`
     """
 
     by: Literal["alignment", "sentences", "tokens", "characters"] = "sentences"
