@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from functools import cache
@@ -209,7 +210,7 @@ def test_an_estimate_is_never_taken_for_the_models_own_tokens(name: str) -> None
 def test_texts_for_language_models_stay_whole(name: str) -> None:
     row = prepared(name, photos()[0][0], LONG)
     assert row["text"] == LONG.strip() and "caption" not in row
-    with pytest.raises(UsageError, match=r"names no tokenizer: give the path of the model's own tokenizer\.json"):
+    with pytest.raises(UsageError, match=r"names no tokenizer: name one .* the path of the model's own tokenizer\.json"):
         tokenizer(Recipe.load(name))
 
 
@@ -229,6 +230,13 @@ def test_qwens_own_file_says_what_the_recipe_says() -> None:
     assert from_preprocessor(newer).pixels == (784, 78400)
     odd = transform_of(SmartResize(factor=15, min_pixels=225, max_pixels=22500))
     assert from_preprocessor(to_preprocessor(odd)) == odd and odd.rules() != transform_of(SmartResize(factor=15)).rules()
+
+
+def test_llavas_own_file_squashes_the_whole() -> None:
+    kind, options = PROCESSORS["llava-anyres"]
+    published = json.loads(getattr(transformers, kind)(**options).to_json_string())
+    made, ours = from_preprocessor(published | {"image_processor_type": "LlavaNextImageProcessor"}), transform_of("llava-anyres")
+    assert (made.mode, made.size, made.mean, made.std) == (ours.mode, ours.size, ours.mean, ours.std) and made.size == (336, 336)
 
 
 def test_a_set_made_by_a_recipe_brings_size_and_mean_along(tmp_path: Path) -> None:

@@ -255,6 +255,8 @@ def test_a_ledger_of_other_pairs_is_refused(tmp_path: Path) -> None:
 def test_an_output_without_pairs_is_refused(tmp_path: Path) -> None:
     run(write_raw(tmp_path / "raw", 3), tmp_path / "out", recipe().from_yaml("steps: [decode, {min_side: {side: 5000}}, encode]"))
     with pytest.raises(UsageError, match="not one pair"):
+        PairLoader(tmp_path / "out", 2, text="clip")
+    with pytest.raises(UsageError, match="names no tokenizer"):  # the wrong one would train without a word
         PairLoader(tmp_path / "out", 2)
 
 

@@ -57,6 +57,9 @@ def from_preprocessor(config: dict[str, Any]) -> ImageTransform:
         return _smart(config, mean, std, filter)
     if "resize_mode" in config:
         return _ours(config, mean, std, filter)
+    if kind.startswith("LlavaNext"):  # the whole image, as its first view is made; the tiles are cut before, by `anyres`
+        view = _pair(config.get("size", 224))
+        return ImageTransform("squash", view, view, mean, std, filter)
     mode, resize = _resize(config.get("size", 224), siglip)
     crops = config.get("do_center_crop", not siglip)
     if mode == "shortest" and not crops:

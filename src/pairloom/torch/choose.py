@@ -85,7 +85,9 @@ def reader_of(source: TextReader | Recipe | str | None = None, max_tokens: int |
     if isinstance(source, Recipe):
         step = next((one for one in reversed(source.steps) if isinstance(one, Truncate | Segment | Tokenize)), None)
         if step is None:
-            raise UsageError("the recipe names no tokenizer: give the path of the model's own tokenizer.json file")
+            raise UsageError(
+                "the recipe names no tokenizer: name one instead, `clip` or the path of the model's own tokenizer.json"
+            )
         source, max_tokens = step.tokenizer, max_tokens or getattr(step, "max_tokens", None)
     source = source or "clip"
     return text_reader(source, max_tokens or CONTEXT.get(source, 77))
