@@ -26,6 +26,8 @@ class SmartResize(GeometryStep):
 
     The sizes are those of their processor, which leaves the images as they are. What is over 200 times as long as it is wide
     is rejected as `aspect_ratio`: the processor does not take it.
+
+    Example: `smart_resize: {max_pixels: 1003520}`
     """
 
     factor: Side = 28
@@ -48,6 +50,8 @@ class AnyRes(GeometryStep):
     """Fit the whole image onto the best of `canvases`, [width, height], and pad the rest with `fill` (LLaVA-NeXT).
 
     The best is the one that keeps most pixels, and of those the one that wastes least. `tiles` after it records the squares.
+
+    Example: `anyres: {canvases: [[672, 336], [336, 672], [672, 672]], fill: black}`
     """
 
     canvases: Annotated[tuple[tuple[Side, Side], ...], Field(min_length=1)] = (
@@ -74,6 +78,8 @@ class Normalize(Step):
     """Say with which `mean` and `std` of values from 0 to 1 the model wants its images; what is stored stays as it is.
 
     `pairloom.torch` normalizes by them when it takes its transform from the recipe. The defaults are CLIP's.
+
+    Example: `normalize: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}`
     """
 
     mean: Three = (0.48145466, 0.4578275, 0.40821073)
