@@ -65,7 +65,7 @@ def test_zsh_and_fish_complete(line: str, folder: Path) -> None:
     offered = dict(LINES).get(line, ["mds"])
     asked = {"_TYPER_COMPLETE_ARGS": f"pairloom {line}"}
     zsh = said(folder, "pairloom", **asked, _PAIRLOOM_COMPLETE="complete_zsh")
-    assert re.findall(r'^(?:_arguments \'\*: :\(\()?"(\w+)"', zsh, re.MULTILINE) == offered
+    assert re.findall(r'^(?:_arguments \'\*: :\(\()?"([\w-]+)"', zsh, re.MULTILINE) == offered
     fish = said(folder, "pairloom", **asked, _PAIRLOOM_COMPLETE="complete_fish", _TYPER_COMPLETE_FISH_ACTION="get-args")
     assert [each.partition("\t")[0] for each in fish.splitlines()] == offered
 
