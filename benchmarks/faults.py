@@ -59,9 +59,9 @@ class Place:
     chance: random.Random
     cluster: Any = None
 
-    def run(self, recipe: Any = RECIPE, out: Path | None = None, **options: Any) -> None:
+    def run(self, recipe: Any = RECIPE, out: Path | None = None, pairs: Path | None = None, **options: Any) -> None:
         """One run in this process."""
-        pairloom.run(self.pairs, out or self.out, recipe, shard_size=SHARD, max_reject=1.0, **options)
+        pairloom.run(pairs or self.pairs, out or self.out, recipe, shard_size=SHARD, max_reject=1.0, **options)
 
     def command(self, *options: str) -> list[str]:
         """The same as a command."""
@@ -198,6 +198,34 @@ def poisoned(place: Place, harm: str, **limits: float) -> bool:
     place.run(pairloom.Recipe((Poison(key, harm), *naive.steps), ()), workers=2, **limits)
     kept = {name: data for name, data in pairs.items() if not name.startswith(key)}
     return members(place.out) == kept and pairloom.verify(place.out) == []
+
+
+def kill_retry(place: Place) -> bool:
+    """SIGKILL at a random time while rejects are tried again: pairs whose images were missing before."""
+    whole, table, images = (place.out.with_name(name) for name in ("retried", "table.csv", "images"))
+    files = sorted(place.pairs.glob("*.jpg"))
+    if not whole.exists():
+        lines = [f"{images / path.name},Picture {path.stem}.\n" for path in files]
+        table.write_text("image,text\n" + "".join(lines))
+        lacking(place, images, table, whole)
+        place.run(out=whole, pairs=table, retry_rejects=True)
+    lacking(place, images, table, place.out)
+    in_child(lambda: place.run(pairs=table, retry_rejects=True), place.chance.random() * place.seconds)
+    place.run(pairs=table, retry_rejects=True)
+    return digest(place.out) == digest(whole) and pairloom.verify(place.out) == []
+
+
+def lacking(place: Place, images: Path, table: Path, out: Path) -> None:
+    """A run of a table of images of which only every third is there; afterwards all are."""
+    images.unlink(missing_ok=True)
+    few = place.out.with_name("few")
+    few.mkdir(exist_ok=True)
+    for path in sorted(place.pairs.glob("*.jpg"))[::3]:
+        shutil.copy(path, few)
+    images.symlink_to(few)
+    place.run(out=out, pairs=table)
+    images.unlink()
+    images.symlink_to(place.pairs)
 
 
 def members(output: Path) -> dict[str, bytes]:
@@ -340,6 +368,7 @@ FAULTS: dict[Callable[[Place], bool], int] = {
     endless_pair: 10,
     over_memory: 10,
     crashing_pair: 10,
+    kill_retry: 30,
     kill_ray_worker: 20,
     kill_ray_node: 5,
     kill_ray_run: 10,

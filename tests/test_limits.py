@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -144,3 +145,21 @@ def test_limits_that_make_no_sense_are_refused(pairs: Path, tmp_path: Path) -> N
         with pytest.raises(UsageError, match="must be more than 0"):
             run(pairs, tmp_path / "out", **limits)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_second_interrupt_ends_a_worker_that_hangs(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import sys; from poison import poisoned; from pairloom import run\n"
+        "if __name__ == '__main__': run(sys.argv[1], sys.argv[2], poisoned('sleeps', '000012'), shard_size=8, workers=2)\n"
+    )
+    places = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, str(tmp_path / "script.py"), str(pairs), str(tmp_path / "out")]
+    process = subprocess.Popen(command, env=places, stderr=subprocess.PIPE, start_new_session=True)
+    while len(list((tmp_path / "out/manifest").glob("*.json"))) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    for _ in range(2):
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGINT)
+    assert b"Interrupted" in process.communicate(timeout=30)[1]
+    run(pairs, tmp_path / "out", poisoned("sleeps", "000012"), shard_size=8, workers=2, pair_timeout=1.0)
+    assert rejects(tmp_path / "out", 1) == [("000012", "pair-010", "read", "timeout")]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from conftest import write_pairs
 from poison import poisoned
+from test_retry import table, there
 from test_run import digest
 
 from pairloom import Ray, RunError, UsageError, run, verify
@@ -93,6 +94,17 @@ def test_a_shard_that_kills_workers_without_a_pair_to_blame_leaves_the_others_do
     with pytest.raises(RunError, match=r"1 shard stayed undone:\n  shard 1: WorkerCrashedError"):
         run(pairs, tmp_path / "out", poisoned("crowds", "000010"), shard_size=8, engine=Ray(cluster.address))
     assert sorted(path.name for path in (tmp_path / "out").glob("*.tar")) == ["00000.tar", "00002.tar"]
+
+
+def test_rejects_are_tried_again(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pairs = table(Path("in"), 9, missing=(0, 5))
+    for engine in ("local", Ray(cluster.address)):
+        run(pairs, str(engine), "naive", shard_size=4, engine=engine)
+    there(Path("in"), 5)
+    for engine in ("local", Ray(cluster.address)):
+        assert run(pairs, str(engine), "naive", shard_size=4, engine=engine, retry_rejects=True).pairs_out == 7
+    assert digest(Path("local")) == digest(Path(str(engine)))
 
 
 def test_a_node_with_other_versions_is_found_out(

@@ -134,19 +134,21 @@ class _Crew:
         self._waiting.appendleft(shard)
 
     def _stop(self) -> None:
-        """Nobody may write on when the run is over."""
-        for child, _ in self._workers.values():
-            child.tell(None)
-        until = time.monotonic() + _STOP_SECONDS
-        left = dict(self._workers)
-        while left and time.monotonic() < until:
-            for connection in wait_for(list(left), PULSE):
-                try:
-                    left[connection][0].take()  # what is not read would keep it waiting
-                except (EOFError, RunError):
-                    del left[connection]
-        for child, _ in self._workers.values():
-            child.end()
+        """Nobody may write on when the run is over. A second Ctrl-C doesn't wait for the end of batches."""
+        left = {connection: child for connection, (child, _) in self._workers.items()}
+        try:
+            for child in left.values():
+                child.tell(None)
+            until = time.monotonic() + _STOP_SECONDS
+            while left and time.monotonic() < until:
+                for connection in wait_for(list(left), PULSE):
+                    try:
+                        left[connection].take()  # what is not read would keep it waiting
+                    except (EOFError, RunError):
+                        del left[connection]
+        finally:
+            for child, _ in self._workers.values():
+                child.end()
 
 
 def _serve(connection: Connection, job: Job) -> None:
