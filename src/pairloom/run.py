@@ -11,13 +11,13 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 
 from pairloom import readers
 from pairloom.batch import Batch, Row
 from pairloom.errors import Interrupted, PairloomError, RunError, TooManyRejects
-from pairloom.readers.model import ReadOptions, Shard
+from pairloom.readers.model import ReadOptions, Shard, shown
 from pairloom.recipe import Recipe
+from pairloom.remote import Place
 from pairloom.stats import Stats, StepCount
 from pairloom.step import threads
 from pairloom.steps.header import decoded_bytes
@@ -34,7 +34,7 @@ class Job:
     """What all shards of a run share."""
 
     recipe: Recipe
-    root: Path
+    root: Place
     shard_size: int = 10_000
     format: str = "webdataset"
     reading: ReadOptions = field(default_factory=ReadOptions)
@@ -57,7 +57,7 @@ def run_shard(job: Job, shard: Shard, tell: Tell = lambda counts: None) -> Stats
             del batch, kept  # or they would stay in memory while the next one is read
         stats = Stats(shard.index, counts, shard.faults)
         if stats.pairs_in != shard.rows:
-            raise RunError(f"{shard.container} changed while it was read: {stats.pairs_in} pairs instead of {shard.rows}")
+            raise RunError(f"{shown(shard.container)} changed while it was read: {stats.pairs_in} pairs instead of {shard.rows}")
         if stats.pairs_in != stats.pairs_out + stats.pairs_rejected:
             raise AssertionError(f"pairs were lost: {stats.to_json()}")
         files.commit(stats)

@@ -14,7 +14,7 @@ from pairloom.cli.show import say
 
 @app.command()
 def export(
-    output: Annotated[Path, typer.Argument(help="Folder that `run` or `select` wrote.", show_default=False)],
+    output: Annotated[str, typer.Argument(help="Folder or URL that `run` or `select` wrote.", show_default=False)],
     dest: Annotated[Path, typer.Argument(help="Folder for the export; new or empty.", show_default=False)],
     to: Annotated[Layout, typer.Option("--to", "-t", help="The layout.", show_default=False)],
     prompt: Annotated[str, typer.Option(help="For llava: what the human asks.")] = PROMPT,

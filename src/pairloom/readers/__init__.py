@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from pairloom.batch import Row
-from pairloom.errors import UsageError
+from pairloom.errors import RunError, UsageError
 from pairloom.readers import folder, llava, parquet, table, webdataset
 from pairloom.readers.cells import IMAGES
 from pairloom.readers.fetch import fetched
-from pairloom.readers.inputs import exists, expand, identity, is_url
-from pairloom.readers.model import Container, Fault, Index, Plan, ReadOptions, Shard, printable
+from pairloom.readers.inputs import exists, expand, identity
+from pairloom.readers.model import Container, Fault, Index, Plan, ReadOptions, Shard, shown
+from pairloom.remote import is_url
+from pairloom.remote.names import bare
+from pairloom.remote.retry import Unreachable
 
 __all__ = ["Container", "Fault", "Plan", "ReadOptions", "Shard", "containers", "identity", "plan", "read"]
 
@@ -71,7 +74,7 @@ def plan(
         shards += found.shards(path, kind, len(shards))
         rows += found.rows
     if not shards:
-        names = ", ".join(printable(each.name) for each in found_in[:3])
+        names = ", ".join(shown(each.name) for each in found_in[:3])
         raise UsageError(f"there is not one pair in {names}{', …' if len(found_in) > 3 else ''}")
     return Plan(tuple(found_in), tuple(shards if sample is None or sample >= rows else _sampled(shards, rows, sample)))
 
@@ -96,6 +99,8 @@ def _index(path: str, kind: str, options: ReadOptions, found: Index) -> Index:
         if kind != "folder":
             found.size, found.mtime_ns = identity(path)
         _READERS[kind][0](path, options, found)
+    except Unreachable as error:  # it may be there tomorrow, and a plan without it would be another one
+        raise RunError(f"the input can't be read now: {error.strerror}") from None
     except OSError as error:
         found.fault(path, 0, "unreadable", error.strerror or str(error))
     return found
@@ -109,18 +114,18 @@ def _containers(name: str) -> list[tuple[str, str]]:
     if path.is_dir():
         return _in_folder(name)
     if not path.is_file():
-        raise UsageError(f"{printable(name)} is neither a file nor a folder")
+        raise UsageError(f"{shown(name)} is neither a file nor a folder")
     return [(name, _kind(name))]
 
 
 def _kind(name: str) -> str:
-    suffix = name.rpartition("/")[2].rpartition(".")[2].lower()
+    suffix = bare(name).rpartition("/")[2].rpartition(".")[2].lower()
     if suffix in _KINDS:
         return _KINDS[suffix]
     known = ", ".join(f".{each}" for each in _KINDS)
     hint = "; unpack compressed files first" if suffix in ("gz", "tgz", "zst", "bz2", "xz", "zip") else ""
     hint = "; give the folder of the images instead" if suffix in IMAGES else hint
-    raise UsageError(f"{printable(name)} has none of the suffixes {known}{hint}")
+    raise UsageError(f"{shown(name)} has none of the suffixes {known}{hint}")
 
 
 def _in_folder(name: str) -> list[tuple[str, str]]:
@@ -134,7 +139,7 @@ def _in_folder(name: str) -> list[tuple[str, str]]:
             return [(name, "folder")]
         files = sorted(each.name for each in Path(name).iterdir() if each.is_file() and not each.name.startswith("."))
     except OSError as error:
-        raise UsageError(f"the folder {printable(name)} can't be listed: {error.strerror}") from None
+        raise UsageError(f"the folder {shown(name)} can't be listed: {error.strerror}") from None
     kinds: dict[str, list[str]] = {}
     for file in files:
         suffix = file.rpartition(".")[2].lower()
@@ -143,11 +148,11 @@ def _in_folder(name: str) -> list[tuple[str, str]]:
     if "webdataset" in kinds:  # the tables beside tars, as img2dataset and Pairloom write them, describe the same pairs
         return [(each, "webdataset") for each in kinds["webdataset"]]
     if len(kinds) > 1:
-        raise UsageError(f"the folder {printable(name)} holds tables of several kinds ({', '.join(kinds)}); name the files")
+        raise UsageError(f"the folder {shown(name)} holds tables of several kinds ({', '.join(kinds)}); name the files")
     if not kinds and Path(base, "data").is_dir():  # where the Hugging Face Hub has the tables of a data set
         return _in_folder(f"{base}data")
     if not kinds:
-        raise UsageError(f"the folder {printable(name)} holds no images, tars or tables (.csv, .tsv, .jsonl, .parquet)")
+        raise UsageError(f"the folder {shown(name)} holds no images, tars or tables (.csv, .tsv, .jsonl, .parquet)")
     return [(each, kind) for kind, paths in kinds.items() for each in paths]
 
 

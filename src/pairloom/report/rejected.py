@@ -13,8 +13,8 @@ from pairloom import readers
 from pairloom.errors import PairloomError, Reject
 from pairloom.finished import Finished, images
 from pairloom.output import STAGED
-from pairloom.readers.inputs import is_url
 from pairloom.readers.model import Fault, ReadOptions, Shard
+from pairloom.remote import is_url
 from pairloom.report.parts import cut
 from pairloom.report.pictures import Thumbnail, picture, shown, spread
 from pairloom.writers.ledger import read_tables
