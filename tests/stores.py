@@ -86,7 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
         return 206, {"Content-Range": f"bytes {first}-{last}/{len(data)}"}, data[first : last + 1]
 
     def _passed_on(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in ("connection", "content-length")}
+        left_out = ("connection", "content-length", "expect")
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
+        headers.setdefault("Content-Type", "binary/octet-stream")
         request = Request(self.server.behind + self.path, body or None, headers, method=self.command)
         try:
             with urlopen(request, timeout=20) as answer:
@@ -99,7 +101,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             if name.lower() not in ("connection", "transfer-encoding", "content-length", "date", "server"):
                 self.send_header(name, value)
-        length = headers.get("Content-Length", str(len(data))) if self.command == "HEAD" else str(len(data))
+        told = {name.lower(): value for name, value in headers.items()}
+        length = told.get("content-length", str(len(data))) if self.command == "HEAD" else str(len(data))
         self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":

@@ -26,6 +26,9 @@ _PASSING = {"HTTPClientError", "ConnectionError", "IncompleteReadError", "Respon
 class Unreachable(OSError):
     """A server that did not answer, or not whole, however often it was asked."""
 
+    def __str__(self) -> str:
+        return str(self.strerror)
+
 
 def patiently(action: Callable[[], T], name: str) -> T:
     """What `action`, which asks for `name`, gives; tried for `PATIENCE` seconds, half a second apart at first.
@@ -45,7 +48,7 @@ def patiently(action: Callable[[], T], name: str) -> T:
             pause = min(_LONGEST, _FIRST * 2 ** (tries - 1)) * (0.5 + jitter.random() / 2)
             taken = time.monotonic() - start
             if taken + pause > PATIENCE:
-                why = _said(fault) or "no answer"
+                why = "no answer" if isinstance(fault, TimeoutError) else _said(fault)
                 raise Unreachable(
                     errno.EIO, f"{secretless(name)} failed to the last of {tries} tries in {taken:.0f} s: {why}"
                 ) from None
@@ -55,7 +58,7 @@ def patiently(action: Callable[[], T], name: str) -> T:
 
 def _lasting(fault: BaseException, name: str) -> OSError | None:
     """The fault that is told, if it won't go away; fsspec says that nothing is there where a server only erred."""
-    cause = fault.__cause__ if isinstance(fault, FileNotFoundError) and fault.__cause__ is not None else fault
+    cause = fault.__cause__ if isinstance(fault, FileNotFoundError) and _of_network(fault.__cause__) else fault
     status = getattr(cause, "status", getattr(cause, "code", None))
     if isinstance(status, int):
         if status in (408, 425, 429) or status >= 500:
@@ -66,11 +69,15 @@ def _lasting(fault: BaseException, name: str) -> OSError | None:
         return kind(errno.EIO, f"{secretless(name)}: the server says {status}")
     if isinstance(cause, _LASTING) or (isinstance(cause, OSError) and cause.errno in _LASTING_CODES):
         return type(cause)(cause.errno or errno.EIO, f"{secretless(name)}: {_said(cause)}")
-    if isinstance(cause, OSError) or type(cause).__module__.startswith("aiohttp"):
+    if isinstance(cause, OSError) or _of_network(cause):
         return None
     if _PASSING & {kind.__name__ for kind in type(cause).__mro__}:
         return None
     return OSError(errno.EINVAL, f"{secretless(name)}: {_said(cause)}")
+
+
+def _of_network(fault: BaseException | None) -> bool:
+    return isinstance(fault, TimeoutError | ConnectionError) or type(fault).__module__.startswith("aiohttp")
 
 
 def _said(fault: BaseException) -> str:
