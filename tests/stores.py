@@ -46,6 +46,9 @@ class FaultyServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that hang up are what this is about."""
+
     @property
     def url(self) -> str:
         """Its address."""

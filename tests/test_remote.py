@@ -100,7 +100,8 @@ def test_duplicates_are_dropped_and_selected_anew_in_the_store(tmp_path: Path, o
 def test_a_run_that_is_killed_goes_on_with_the_same_bytes(tmp_path: Path, output: str, faulty: FaultyServer) -> None:
     pairs = write_pairs(tmp_path / "pairs", 24)
     run(pairs, tmp_path / "out", "naive", shard_size=2)
-    code = f"from pairloom import run; from pairloom.remote import lock; lock.BEAT, lock.LEASE = 0.3, 2; run({str(pairs)!r}, {output!r}, 'naive', shard_size=2)"
+    code = "from pairloom import run; from pairloom.remote import lock; lock.BEAT, lock.LEASE = 0.3, 2; "
+    code += f"run({str(pairs)!r}, {output!r}, 'naive', shard_size=2)"
     for committed in (2, 5):
         process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
         until = time.monotonic() + 60

@@ -89,6 +89,8 @@ def read(shard: Shard, options: ReadOptions = ReadOptions()) -> Iterator[Row]:  
 
     What can't be used is among them, with its reason in `reject`.
     """
+    if not shard.rows:  # it only tells of a fault
+        return iter(())
     rows = _READERS[shard.kind][1](shard, options)
     return rows if options.fetch == "no" else fetched(rows, options.fetch)
 

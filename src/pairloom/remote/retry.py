@@ -59,7 +59,7 @@ def patiently(action: Callable[[], T], name: str) -> T:
 def _lasting(fault: BaseException, name: str) -> OSError | None:
     """The fault that is told, if it won't go away; fsspec says that nothing is there where a server only erred."""
     cause = fault.__cause__ if isinstance(fault, FileNotFoundError) and _of_network(fault.__cause__) else fault
-    status = getattr(cause, "status", getattr(cause, "code", None))
+    status = getattr(cause, "status", None) or (None if _of_network(cause) else getattr(cause, "code", None))
     if isinstance(status, int):
         if status in (408, 425, 429) or status >= 500:
             return None
