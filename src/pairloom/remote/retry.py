@@ -58,7 +58,8 @@ def patiently(action: Callable[[], T], name: str) -> T:
 
 def _lasting(fault: BaseException, name: str) -> OSError | None:
     """The fault that is told, if it won't go away; fsspec says that nothing is there where a server only erred."""
-    cause = fault.__cause__ if isinstance(fault, FileNotFoundError) and _of_network(fault.__cause__) else fault
+    reason = fault.__cause__
+    cause = reason if isinstance(fault, FileNotFoundError) and reason is not None and _of_network(reason) else fault
     status = getattr(cause, "status", None) or (None if _of_network(cause) else getattr(cause, "code", None))
     if isinstance(status, int):
         if status in (408, 425, 429) or status >= 500:
@@ -76,7 +77,7 @@ def _lasting(fault: BaseException, name: str) -> OSError | None:
     return OSError(errno.EINVAL, f"{secretless(name)}: {_said(cause)}")
 
 
-def _of_network(fault: BaseException | None) -> bool:
+def _of_network(fault: BaseException) -> bool:
     return isinstance(fault, TimeoutError | ConnectionError) or type(fault).__module__.startswith("aiohttp")
 
 
