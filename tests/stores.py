@@ -30,7 +30,7 @@ def s3_server() -> Iterator[str]:
 
 
 Fault = Callable[[str, str, int], str | None]
-"""Says for a method, a path and how often it was asked for what goes wrong: `stall`, `cut`, `whole`, a status, or nothing."""
+"""Says for a method, a path and how often it was asked what goes wrong: `stall`, `cut`, `short`, `whole`, a status or None."""
 
 
 class FaultyServer(ThreadingHTTPServer):
@@ -73,19 +73,20 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.isdigit():
             self._answer(int(fault), {}, b"")
             return
-        status, headers, data = self._passed_on(body) if self.server.behind else self._found(path, fault == "whole")
+        status, headers, data = self._passed_on(body) if self.server.behind else self._found(path, fault)
         self._answer(status, headers, data, cut=fault == "cut")
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve
 
-    def _found(self, path: str, whole: bool) -> tuple[int, dict[str, str], bytes]:
+    def _found(self, path: str, fault: str | None) -> tuple[int, dict[str, str], bytes]:
         data = self.server.files.get(path)
         if data is None:
             return 404, {}, b""
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")
-        if match is None or whole:
+        if match is None or fault == "whole":
             return 200, {}, data
         first, last = int(match[1]), min(int(match[2]), len(data) - 1)
+        last -= (last - first) // 2 if fault == "short" else 0
         return 206, {"Content-Range": f"bytes {first}-{last}/{len(data)}"}, data[first : last + 1]
 
     def _passed_on(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
