@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -17,11 +18,12 @@ import pyarrow as pa
 from pairloom.batch import Batch
 from pairloom.errors import RunError, UsageError
 from pairloom.output import PLAN, STAGED, read_plan
-from pairloom.readers.model import Plan, printable
+from pairloom.readers.model import Plan, shown
 from pairloom.readers.webdataset import TarHeader
+from pairloom.remote import Place, located
 from pairloom.stats import Stats, Summary
 from pairloom.writers.ledger import read_schema, read_tables
-from pairloom.writers.shard import data_name, manifest_name
+from pairloom.writers.shard import data_name, manifests
 
 _SAID = ("status", "error_message")  # what only the ledger has
 
@@ -30,19 +32,19 @@ _SAID = ("status", "error_message")  # what only the ledger has
 class Finished:
     """An output, or as much of one as is committed. `root` is where its shards lie: `staged/` until the selection is made."""
 
-    path: Path
+    path: Place
     plan: dict[str, Any]
-    root: Path
+    root: Place
     stats: tuple[Stats, ...]
 
     @classmethod
-    def read(cls, path: str | Path) -> Finished:
+    def read(cls, name: str | Place) -> Finished:
         """Look into the folder of a run.
 
         Raises:
             UsageError: if no run has begun there.
         """
-        path = Path(path)
+        path = located(name)
         plan = read_plan(path)
         if plan is None:
             raise UsageError(f"{path} is no output of Pairloom: it holds no {PLAN}")
@@ -70,10 +72,10 @@ class Finished:
     def runs(self) -> list[dict[str, Any]]:
         """What each run that worked on the folder noted: times, Python, workers."""
         noted = []
-        for path in sorted((self.path / "runs").glob("*.json")):
+        for data in _files(self.path / "runs"):
             try:
-                noted.append(json.loads(path.read_text("utf-8")))
-            except (OSError, ValueError):  # only times are lost
+                noted.append(json.loads(data))
+            except ValueError:  # only times are lost
                 continue
         return noted
 
@@ -85,15 +87,15 @@ class Finished:
             for step, place in _places(run["steps"], lambda step: str(step["name"])):
                 seconds[place] += step["seconds"]
         again = Plan.from_json(self.plan).again
-        made = Summary.of(printable(str(self.path)), self.stats, sum(run["seconds"] for run in runs), again=again)
+        made = Summary.of(shown(str(self.path)), self.stats, sum(run["seconds"] for run in runs), again=again)
         steps = tuple(replace(step, seconds=seconds[place]) for step, place in _places(made.steps, lambda step: str(step.name)))
         return replace(made, steps=steps)
 
-    def ledger(self, index: int) -> Path:
+    def ledger(self, index: int) -> Place:
         """The ledger of a shard."""
         return self.root / f"{index:05d}.parquet"
 
-    def rejects(self, index: int) -> Path:
+    def rejects(self, index: int) -> Place:
         """The rejected pairs of a shard."""
         return self.root / "rejects" / f"{index:05d}.parquet"
 
@@ -126,7 +128,7 @@ class Finished:
         return images(self.root / data_name(index, self.format), keys)
 
 
-def images(path: Path, keys: Collection[str] | None) -> Iterator[tuple[str, bytes]]:
+def images(path: Place, keys: Collection[str] | None) -> Iterator[tuple[str, bytes]]:
     """The encoded images of some pairs of a tar or Parquet file of pairs, or of all, by key."""
     left = None if keys is None else set(keys)
     for key, read in _pairs(path) if left is None or left else ():
@@ -138,13 +140,13 @@ def images(path: Path, keys: Collection[str] | None) -> Iterator[tuple[str, byte
                     return
 
 
-def _pairs(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _pairs(path: Place) -> Iterator[tuple[str, Callable[[], bytes]]]:
     if path.suffix == ".parquet":
         for table in read_tables(path, ["key", "image"], 64):
             for key, cell in zip(table["key"].to_pylist(), table["image"], strict=True):
                 yield key, partial(_bytes_of, cell)
         return
-    with tarfile.open(path, "r:", tarinfo=TarHeader) as tar:
+    with path.open("rb") as data, tarfile.open(fileobj=data, mode="r:", tarinfo=TarHeader) as tar:
         for member in tar:
             key, _, suffix = member.name.partition(".")
             if suffix not in ("json", "txt"):
@@ -158,12 +160,22 @@ def _bytes_of(cell: pa.Scalar) -> bytes:
     return data
 
 
-def _stats(root: Path, plan: dict[str, Any]) -> Iterator[Stats]:
-    for shard in plan["shards"]:
+def _stats(root: Place, plan: dict[str, Any]) -> Iterator[Stats]:
+    for data in manifests(root, [shard["index"] for shard in plan["shards"]]):
         try:
-            yield Stats.from_json(json.loads((root / manifest_name(shard["index"])).read_text("utf-8"))["stats"])
-        except (OSError, ValueError, KeyError, TypeError):  # not committed
+            yield Stats.from_json(json.loads(data or b"")["stats"])
+        except (ValueError, KeyError, TypeError):  # not committed
             continue
+
+
+def _files(folder: Place) -> Iterator[bytes]:
+    """What the small files in a folder hold, in the order of their names."""
+    if not isinstance(folder, Path):
+        yield from (data for data in folder.read_all(list(folder.sizes())) if data is not None)
+        return
+    for path in sorted(folder.glob("*.json")):
+        with suppress(OSError):
+            yield path.read_bytes()
 
 
 def _places(steps: Any, name: Any) -> Iterator[tuple[Any, str]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import fcntl
+import fnmatch
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +18,12 @@ from pairloom import __version__
 from pairloom.errors import RunError, UsageError
 from pairloom.readers.model import Plan
 from pairloom.recipe import Recipe
+from pairloom.remote import Place, Remote
+from pairloom.remote.lock import leased
+from pairloom.remote.retry import Unreachable
 from pairloom.stats import Stats
 from pairloom.writers.parts import PRIVATE, remove_leftovers, write_json, write_whole
-from pairloom.writers.shard import committed, data_name, manifest_name
+from pairloom.writers.shard import all_committed, data_name, manifest_name, manifests
 
 PLAN = "plan.json"
 STAGED = "staged"
@@ -36,6 +40,8 @@ _OWNED_FILES = (
     "recipe.yaml",
     SUMS,
 )
+_STORES = ("s3", "s3a", "gs", "gcs", "memory")
+"""Where a file can be written if it isn't there, in one request."""
 _PLAN_KEYS = {"pairloom", "versions", "recipe", "settings", "containers", "shards"}
 
 
@@ -43,13 +49,13 @@ _PLAN_KEYS = {"pairloom", "versions", "recipe", "settings", "containers", "shard
 class Output:
     """A folder that one run writes; `plan`, `recipe` and `settings` are what it was, or is being, made from."""
 
-    path: Path
+    path: Place
     plan: Plan
     recipe: Recipe
     settings: dict[str, Any]
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Place:
         """Where the steps commit their shards; with a selection the final shards are made from those."""
         return self.path / STAGED if self.recipe.select else self.path
 
@@ -115,21 +121,37 @@ class Output:
             )
 
     def _clear(self) -> None:
+        if not isinstance(self.path, Path):
+            self._clear_remote(self.path)
+            return
         for folder in _OWNED:
             shutil.rmtree(self.path / folder, ignore_errors=True)
         for pattern in (*_OWNED_FILES, PLAN):  # the plan last: while it is there, the folder is known to be ours
             for file in self.path.glob(pattern):
                 file.unlink()
 
+    def _clear_remote(self, path: Remote) -> None:
+        names = list(path.sizes())
+        ours = [name for name in names if "/" in name and name.partition("/")[0] in _OWNED]
+        ours += [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in _OWNED_FILES) and "/" not in name]
+        for name in [*ours, PLAN]:
+            (path / name).unlink(missing_ok=True)
+
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the folder, made if need be, so that no second run writes into it.
+def locked(path: Place) -> Iterator[Callable[[], None]]:
+    """Hold the folder, made if need be, so that no second run writes into it; gives what raises once that is no longer sure.
 
     Raises:
         UsageError: if another run holds it, or if it can't be written to or holds other things; it is left as it was.
     """
+    if isinstance(path, Remote):
+        _refuse_unwritable(path)
     _refuse_foreign(path)
+    if not isinstance(path, Path):
+        with leased(path) as still_ours:
+            yield still_ours
+        return
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
@@ -141,21 +163,34 @@ def locked(path: Path) -> Iterator[None]:
         os.close(lock)
         raise UsageError(f"another run is writing to {path}") from None
     try:
-        yield
+        yield lambda: None
     finally:
         os.close(lock)
 
 
-def _refuse_foreign(path: Path) -> None:
+def _refuse_unwritable(path: Remote) -> None:
+    if str(path) != path.url:
+        raise UsageError(f"the output {path} has a password or a signature in its name; give credentials as fsspec takes them")
+    scheme = path.url.partition("://")[0]
+    if scheme not in _STORES:
+        raise UsageError(f"outputs can't be written to {scheme}://, only to folders and {', '.join(_STORES)}")
+
+
+def _refuse_foreign(path: Place) -> None:
+    if isinstance(path, Remote) and read_plan(path) is not None:
+        return  # to list all of it would take long
     try:
-        others = sorted(entry.name for entry in path.iterdir() if entry.name != ".lock" and PRIVATE not in entry.name)
-    except OSError:  # not there yet, or told of when the lock is taken
+        names = [entry.name for entry in path.iterdir()] if isinstance(path, Path) else list(path.sizes())
+        others = sorted(name for name in names if name != ".lock" and PRIVATE not in name)
+    except OSError as fault:  # not there yet, or told of when the lock is taken
+        if isinstance(fault, Unreachable):
+            raise
         return
     if others and read_plan(path) is None:
         raise UsageError(f"{path} is not empty and holds no Pairloom run ({others[0]} …); choose a new folder")
 
 
-def read_plan(path: Path) -> dict[str, Any] | None:
+def read_plan(path: Place) -> dict[str, Any] | None:
     """What the folder was made from, None if no run has begun there.
 
     Raises:
@@ -172,17 +207,13 @@ def read_plan(path: Path) -> dict[str, Any] | None:
     return known
 
 
-def all_committed(root: Path, fingerprint: str, shards: int) -> dict[int, Stats]:
-    """The shards that are `committed`, by number."""
-    found = ((index, committed(root, index, fingerprint)) for index in range(shards))
-    return {index: stats for index, stats in found if stats is not None}
-
-
-def compile_manifest(path: Path, shards: Iterable[Stats], format: str) -> None:
+def compile_manifest(path: Place, shards: Iterable[Stats], format: str) -> None:
     """Write `manifest.jsonl`, one line a shard, and the `sizes.json` that open_clip looks for."""
-    lines, sizes = [], {}
-    for stats in shards:
-        manifest = json.loads((path / manifest_name(stats.shard)).read_text("utf-8"))
+    lines, sizes, shards = [], {}, list(shards)
+    for stats, data in zip(shards, manifests(path, [stats.shard for stats in shards]), strict=True):
+        if data is None:
+            raise RunError(f"shard {stats.shard} of {path} is no longer there: run again to make it anew")
+        manifest = json.loads(data)
         lines.append(json.dumps(manifest, ensure_ascii=False, sort_keys=True) + "\n")
         sizes[data_name(stats.shard, format)] = stats.pairs_out
     write_whole(path / "manifest.jsonl", "".join(lines).encode())

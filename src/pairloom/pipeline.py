@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from pairloom.errors import RunError, TooManyRejects, UsageError
 from pairloom.limits import Limits
 from pairloom.outcome import Outcome
 from pairloom.output import RUNS, Output, compile_manifest, locked
-from pairloom.readers.model import Plan, ReadOptions, printable
+from pairloom.readers.model import Plan, ReadOptions, shown
 from pairloom.recipe import Recipe
+from pairloom.remote import Place, Remote, located
 from pairloom.report import write_report
 from pairloom.retry import with_retries
 from pairloom.run import Job
@@ -130,44 +132,52 @@ def run(
     if retry_rejects and (restart or extend):
         raise UsageError("--retry-rejects is for an output as it is: first --extend or --restart without it")
     settings = {"format": format, "shard_size": shard_size, "limit": limit, "sample": sample, **dataclasses.asdict(reading)}
-    place = place_of(inputs, Path(output), recipe, settings)
-    with opened(engine) as execute, locked(place.path):
-        place = place.begin(restart, extend)
-        done = place.done()
-        if retry_rejects and len(done) == len(place.plan.shards):
-            place = with_retries(place)
-        plan = place.plan
+    made = place_of(inputs, located(output), recipe, settings)
+    _shared(made.path, workers, engine)
+    with opened(engine) as execute, locked(made.path) as still_ours, _aside(made.path) as runs:
+        made = made.begin(restart, extend)
+        done = made.done()
+        if retry_rejects and len(done) == len(made.plan.shards):
+            made = with_retries(made)
+        plan = made.plan
         todo = [shard for shard in plan.shards if shard.index not in done]
         progress = Progress(sum(shard.rows for shard in plan.shards) - plan.again.total(), max_reject, show, plan.again)
         progress.finish(done.values())
+
+        def hear(shard: int, counts: Sequence[StepCount]) -> None:
+            still_ours()
+            progress.hear(shard, counts)
+
         job = Job(
-            recipe.staged(), place.root, shard_size, format, reading, packages=place.settings.get(_PLUGINS, {}),
-            limits=limits, runs=place.path / RUNS,
+            recipe.staged(), made.root, shard_size, format, reading, packages=made.settings.get(_PLUGINS, {}),
+            limits=limits, runs=runs,
         )  # fmt: skip
-        failed = _take_in(execute(job, todo, workers, progress.hear), progress, done)
+        failed = _take_in(execute(job, todo, workers, hear), progress, done)
+        still_ours()
         if not failed and recipe.select:
-            done = publish(place.root, place.path, recipe, format, list(done.values()))
+            done = publish(made.root, made.path, recipe, format, list(done.values()))
         summary = Summary.of(
-            printable(str(output)),
+            shown(str(made.path)),
             (done[index] for index in sorted(done)),
             time.perf_counter() - start,
             len(plan.shards) - len(todo),
             plan.again,
         )
         how = {"engine": str(engine), "workers": workers or (1 if engine == "local" else None), **dataclasses.asdict(limits)}
-        _record(place.path, summary, how, failed)
+        _record(made.path, summary, how, failed)
         if failed:
             raise RunError(_failures(failed))
-        place.tidy()  # a worker that died in a run that went on without it
-        forget(place.path / RUNS)
-        compile_manifest(place.path, (done[index] for index in sorted(done)), format)
-        write_report(place.path)
-        write_sums(place.path, sorted(done))
+        made.tidy()  # a worker that died in a run that went on without it
+        if runs:
+            forget(runs)
+        compile_manifest(made.path, (done[index] for index in sorted(done)), format)
+        write_report(made.path)
+        write_sums(made.path, sorted(done))
         progress.check(summary)
     return summary
 
 
-def place_of(inputs: str | Path | Sequence[str | Path], output: Path, recipe: Recipe, settings: dict[str, Any]) -> Output:
+def place_of(inputs: str | Path | Sequence[str | Path], output: Place, recipe: Recipe, settings: dict[str, Any]) -> Output:
     """The output of a run with these settings, as a plan records them; nothing is written."""
     plan = plan_of(inputs, reading_of(settings), *(settings[name] for name in ("shard_size", "limit", "sample")))
     _apart(plan, output)
@@ -220,7 +230,7 @@ def _failures(failed: list[Outcome]) -> str:
     return f"{count} stayed undone:\n{lines}{more}\nDone shards are kept; mend the cause and run the same again."
 
 
-def _record(path: Path, summary: Summary, how: dict[str, Any], failed: list[Outcome]) -> None:
+def _record(path: Place, summary: Summary, how: dict[str, Any], failed: list[Outcome]) -> None:
     """Keep what differs from run to run (times, host, faults) apart from what is digested."""
     about = {"host": platform.node(), "python": platform.python_version(), **how, **summary.to_json()}
     about["failed"] = [dataclasses.asdict(outcome) for outcome in failed]
@@ -236,8 +246,34 @@ def _check(format: str, shard_size: int, workers: int | None, max_reject: float,
         raise UsageError("--extend goes on with the whole input: leave out --limit and --sample")
 
 
-def _apart(plan: Plan, output: Path) -> None:
+@contextmanager
+def _aside(output: Place) -> Iterator[Path | None]:
+    """A folder for what attempts at shards tell those after them: of the output, or of this run where the output is behind a URL.
+
+    None for memory://, which no other process can write to.
+    """
+    if isinstance(output, Path):
+        yield output / RUNS
+    elif output.url.startswith("memory://"):
+        yield None
+    else:
+        with tempfile.TemporaryDirectory(prefix="pairloom-") as folder:
+            yield Path(folder)
+
+
+def _shared(output: Place, workers: int | None, engine: str | Ray) -> None:
+    """Whether all who work see the same place."""
+    if isinstance(output, Remote) and output.url.startswith("memory://") and ((workers or 1) > 1 or engine != "local"):
+        raise UsageError("memory:// is the memory of one process: work with one worker")
+
+
+def _apart(plan: Plan, output: Place) -> None:
     """Writing into the folder that is read would feed the output back into the next run, and a restart delete the input."""
+    if isinstance(output, Remote):
+        for container in plan.containers:
+            if container.name.startswith(f"{output.url}/"):
+                raise UsageError(f"the input {shown(container.name)} lies inside {output}; choose another place to write to")
+        return
     place = output.resolve()
     for container in plan.containers:
         source = Path(container.name.removeprefix("file://")).resolve()

@@ -23,6 +23,7 @@ from pairloom.batch import Pixels
 from pairloom.errors import RunError, UsageError
 from pairloom.finished import Finished
 from pairloom.readers.webdataset import TarHeader
+from pairloom.remote import Place
 from pairloom.writers.ledger import read_schema, read_tables
 from pairloom.writers.shard import data_name
 
@@ -148,7 +149,7 @@ class Prepared(Sequence[PreparedPair]):
         text = row["text"] if row.get("caption") is None else row["caption"]
         return PreparedPair(row["key"], text, self._image(index, number, row["key"]), row)
 
-    def _row(self, path: Path, number: int) -> dict[str, Any]:
+    def _row(self, path: Place, number: int) -> dict[str, Any]:
         edges = self._members(path)
         group = bisect_right(edges, number) - 1
         [row] = self._group(path, group).slice(number - edges[group], 1).to_pylist()
@@ -168,17 +169,17 @@ class Prepared(Sequence[PreparedPair]):
             raise RunError(f"shard {index} of {self._run.path} is not what its ledger says; `pairloom verify` tells more")
         return data
 
-    def _read_group(self, path: Path, group: int) -> pa.Table:
+    def _read_group(self, path: Place, group: int) -> pa.Table:
         with path.open("rb") as file:
             return pq.ParquetFile(file, pre_buffer=False).read_row_group(group, use_threads=False)
 
-    def _read_members(self, path: Path) -> list[Any]:
+    def _read_members(self, path: Place) -> list[Any]:
         """Where things are: of a Parquet file the first row of each group, of a tar key, offset and size of each image."""
         if path.suffix == ".parquet":
             with path.open("rb") as file:
                 about = pq.read_metadata(file)
             return [0, *accumulate(about.row_group(group).num_rows for group in range(about.num_row_groups))]
-        with tarfile.open(path, "r:", tarinfo=TarHeader) as tar:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=TarHeader) as tar:
             images = (member for member in tar if not member.name.endswith((".json", ".txt")))
             return [(member.name.partition(".")[0], member.offset_data, member.size) for member in images]
 

@@ -10,6 +10,7 @@ from pairloom.engines.ray import Ray
 from pairloom.errors import RunError, UsageError
 from pairloom.output import PLAN, locked, read_plan
 from pairloom.recipe import Recipe
+from pairloom.remote import located
 from pairloom.stats import Summary
 from pairloom.verify import examine
 
@@ -33,7 +34,7 @@ def repair(
         RunError: if the plan itself is damaged, or shards stayed undone.
         Interrupted: after Ctrl-C; calling it again goes on.
     """
-    path = Path(output)
+    path = located(output)
     faults = examine(path)
     for fault in faults:
         say(str(fault))
@@ -44,10 +45,12 @@ def repair(
     if "scores" in settings:
         raise UsageError(f"{path} is a selection: make it anew with `pairloom select`")
     inputs, recipe = [one["name"] for one in plan["containers"]], Recipe.from_literal(plan["recipe"])
-    place = pipeline.place_of(inputs, path, recipe, settings)
+    made = pipeline.place_of(inputs, path, recipe, settings)
     with locked(path):
-        place.begin()
-        place.discard({fault.shard for fault in faults if fault.shard is not None})
+        made.begin()
+        made.discard({fault.shard for fault in faults if fault.shard is not None})
     same = {name: settings[name] for name in ("format", "shard_size", "limit", "sample")}
     reading = pipeline.reading_of(settings)
-    return pipeline.run(inputs, path, recipe, **same, reading=reading, workers=workers, engine=engine, max_reject=1.0, show=show)
+    return pipeline.run(
+        inputs, output, recipe, **same, reading=reading, workers=workers, engine=engine, max_reject=1.0, show=show
+    )

@@ -14,30 +14,32 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from pairloom.errors import Problem, RecipeError, RunError, UsageError
-from pairloom.output import PLAN, STAGED, SUMS, all_committed, compile_manifest, locked, read_plan
-from pairloom.readers.model import Plan, printable
+from pairloom.output import PLAN, STAGED, SUMS, compile_manifest, locked, read_plan
+from pairloom.readers.model import Plan, shown
 from pairloom.recipe import Recipe, not_numbers
+from pairloom.remote import Place, located
 from pairloom.report import write_report
 from pairloom.select import publish
 from pairloom.stats import Summary
 from pairloom.step import Selection
 from pairloom.sums import write_sums
 from pairloom.writers.parts import remove_leftovers, write_json, write_whole
+from pairloom.writers.shard import all_committed
 
 _SCORES = "scores"  # among the settings of a plan: it is that of a selection
 
 
-def reselect(output: str | Path, new: str | Path, recipe: str | None = None, scores: str | Path | None = None) -> Summary:
-    """Publish below `new` what the `select:` of `recipe` keeps of the pairs that a run prepared in `output`.
+def reselect(source: str | Path, target: str | Path, recipe: str | None = None, scores: str | Path | None = None) -> Summary:
+    """Publish below `target` what the `select:` of `recipe` keeps of the pairs that a run prepared in `source`.
 
     `scores` is a Parquet or CSV table with a `key` column, whose other columns a selection may read.
 
     Raises:
         UsageError, RecipeError: if it can't work as asked; nothing was written.
-        RunError: if `output` is not complete.
+        RunError: if `source` is not complete.
     """
     start = time.perf_counter()
-    output, new = Path(output), Path(new)
+    output, new = located(source), located(target)
     plan = read_plan(output)
     if plan is None:
         raise UsageError(f"{output} is no output of Pairloom: it holds no {PLAN}")
@@ -58,13 +60,13 @@ def reselect(output: str | Path, new: str | Path, recipe: str | None = None, sco
         done = publish(staged, new, chosen, plan["settings"]["format"], list(shards.values()), table)
         compile_manifest(new, done.values(), plan["settings"]["format"])
         again = Plan.from_json(plan).again
-        summary = Summary.of(printable(str(new)), done.values(), time.perf_counter() - start, again=again)
+        summary = Summary.of(shown(str(new)), done.values(), time.perf_counter() - start, again=again)
         write_report(new)
         write_sums(new, done)
     return summary
 
 
-def _begin(new: Path, said: dict[str, Any]) -> None:
+def _begin(new: Place, said: dict[str, Any]) -> None:
     known = read_plan(new)
     if known is not None and known != said:
         raise UsageError(f"{new} holds another selection; choose a new folder")

@@ -14,7 +14,8 @@ from pairloom.batch import Row
 from pairloom.crumbs import read_known, write_known
 from pairloom.errors import Reject, UsageError
 from pairloom.output import RUNS, Output
-from pairloom.readers.model import Plan, Shard, printable
+from pairloom.readers.model import Plan, Shard, shown
+from pairloom.remote import Place
 from pairloom.writers.ledger import read_tables
 
 PASSING = ("unreachable", "timeout", "http_status", "missing_image", "unreadable", "out_of_memory", "crashed")
@@ -29,16 +30,18 @@ def with_retries(place: Output) -> Output:
     The old shards are told not to read those rows again, should one be made anew.
 
     Raises:
-        UsageError: if the input names one container twice, whose rows can't be told apart.
+        UsageError: if the input names one container twice, whose rows can't be told apart, or the output is behind a URL.
     """
+    if not isinstance(place.path, Path):
+        raise UsageError(f"--retry-rejects works on outputs in a folder; copy {place.path} to one first")
     names = [container.name for container in place.plan.containers]
     failed = _failed(place)
     for name in failed:
         if names.count(name) > 1:
-            raise UsageError(f"--retry-rejects can't tell the rows of {printable(name)} apart, which the input names twice")
+            raise UsageError(f"--retry-rejects can't tell the rows of {shown(name)} apart, which the input names twice")
     if not any(failed.values()):
         return place
-    _set_aside(place, failed)
+    _set_aside(place.path / RUNS, failed)
     shards = list(place.plan.shards)
     for name, rows in failed.items():
         numbers, size = sorted(rows), int(place.settings["shard_size"])
@@ -61,7 +64,7 @@ def _failed(place: Output) -> dict[str, dict[int, tuple[int, Row]]]:
     return failed
 
 
-def _rejected(root: Path, shard: Shard) -> Iterator[tuple[int, Row]]:
+def _rejected(root: Place, shard: Shard) -> Iterator[tuple[int, Row]]:
     numbers = shard.numbers
     for table in read_tables(root / "rejects" / f"{shard.index:05d}.parquet", _COLUMNS):
         passing = [
@@ -75,14 +78,14 @@ def _rejected(root: Path, shard: Shard) -> Iterator[tuple[int, Row]]:
             yield numbers[place], Row(row["source_key"], row["source"], None, texts, reject=reject)
 
 
-def _set_aside(place: Output, failed: Mapping[str, Mapping[int, tuple[int, Row]]]) -> None:
+def _set_aside(runs: Path, failed: Mapping[str, Mapping[int, tuple[int, Row]]]) -> None:
     """From now on these rows belong to a new shard; where they were rejected they stay so."""
     rows: dict[int, dict[int, Row]] = {}
     for found in failed.values():
         for number, (index, row) in found.items():
             rows.setdefault(index, {})[number] = row
     for index, known in rows.items():
-        write_known(place.path / RUNS, index, read_known(place.path / RUNS, index) | known)
+        write_known(runs, index, read_known(runs, index) | known)
 
 
 def _shard(shards: Sequence[Shard], name: str, rows: Mapping[int, Row], index: int) -> Shard:

@@ -16,8 +16,9 @@ from pairloom import readers
 from pairloom.batch import Batch, Row
 from pairloom.errors import RunError
 from pairloom.limits import BATCH_ROWS, Limits, allow
-from pairloom.readers.model import ReadOptions, Shard
+from pairloom.readers.model import ReadOptions, Shard, shown
 from pairloom.recipe import Recipe
+from pairloom.remote import Place
 from pairloom.stats import Stats, StepCount
 from pairloom.step import threads
 from pairloom.steps.header import decoded_bytes
@@ -35,7 +36,7 @@ class Job:
     what may differ from run to run."""
 
     recipe: Recipe
-    root: Path
+    root: Place
     shard_size: int = 10_000
     format: str = "webdataset"
     reading: ReadOptions = field(default_factory=ReadOptions)
@@ -67,7 +68,7 @@ def run_shard(job: Job, shard: Shard, tell: Tell = lambda counts: None, known: M
             del batch, kept  # or they would stay in memory while the next one is read
         stats = Stats(shard.index, counts, shard.faults)
         if stats.pairs_in != shard.rows:
-            raise RunError(f"{shard.container} changed while it was read: {stats.pairs_in} pairs instead of {shard.rows}")
+            raise RunError(f"{shown(shard.container)} changed while it was read: {stats.pairs_in} pairs instead of {shard.rows}")
         if stats.pairs_in != stats.pairs_out + stats.pairs_rejected:
             raise AssertionError(f"pairs were lost: {stats.to_json()}")
         files.commit(stats)

@@ -10,12 +10,12 @@ import json
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 
 from pairloom.readers.webdataset import TarHeader
 from pairloom.recipe import Recipe
+from pairloom.remote import Place
 from pairloom.stats import Stats, StepCount
 from pairloom.step import Selection
 from pairloom.writers.ledger import REJECTS, TableWriter, read_schema, read_tables
@@ -27,7 +27,7 @@ Dropped = dict[str, tuple[Selection, str]]
 
 
 def publish(
-    staged: Path, final: Path, recipe: Recipe, format: str, shards: Sequence[Stats], scores: pa.Table | None = None
+    staged: Place, final: Place, recipe: Recipe, format: str, shards: Sequence[Stats], scores: pa.Table | None = None
 ) -> dict[int, Stats]:
     """Write the final shards below `final` from those below `staged`; shards that are there already are left alone."""
     shards = sorted(shards, key=lambda stats: stats.shard)
@@ -45,7 +45,7 @@ def publish(
     return done
 
 
-def decide(staged: Path, select: Sequence[Selection], shards: Sequence[int], scores: pa.Table | None = None) -> Dropped:
+def decide(staged: Place, select: Sequence[Selection], shards: Sequence[int], scores: pa.Table | None = None) -> Dropped:
     """Let each selection see the ledger of all pairs that those before it kept."""
     dropped: Dropped = {}
     ledger = _ledger(staged, shards, select, scores)
@@ -58,7 +58,7 @@ def decide(staged: Path, select: Sequence[Selection], shards: Sequence[int], sco
     return dropped
 
 
-def _ledger(staged: Path, shards: Sequence[int], select: Sequence[Selection], scores: pa.Table | None) -> pa.Table:
+def _ledger(staged: Place, shards: Sequence[int], select: Sequence[Selection], scores: pa.Table | None) -> pa.Table:
     """The columns that some selection reads, of all shards; texts that are only compared come as digests of 16 bytes."""
     columns = sorted({"key", *(column for one in select for column in one.reads)})
     whole = {column for one in select for column in one.reads if column not in one.compares}
@@ -89,7 +89,7 @@ def _digested(table: pa.Table, whole: set[str]) -> pa.Table:
     return table
 
 
-def _dropped_here(staged: Path, index: int, dropped: Dropped) -> Dropped:
+def _dropped_here(staged: Place, index: int, dropped: Dropped) -> Dropped:
     tables = read_tables(staged / f"{index:05d}.parquet", ["key"]) if dropped else ()
     return {key: dropped[key] for table in tables for key in table["key"].to_pylist() if key in dropped}
 
@@ -109,7 +109,7 @@ def _count(stats: Stats, select: Sequence[Selection], dropped: Dropped) -> Stats
     return Stats(stats.shard, steps, stats.faults)
 
 
-def _copy_shard(staged: Path, parts: Parts, index: int, format: str, dropped: Dropped) -> None:
+def _copy_shard(staged: Place, parts: Parts, index: int, format: str, dropped: Dropped) -> None:
     data, ledger = data_name(index, format), f"{index:05d}.parquet"
     rejects = f"rejects/{ledger}"
     if not dropped:
@@ -144,7 +144,7 @@ def _rejects(rows: pa.Table, dropped: Dropped) -> pa.Table:
     return rows
 
 
-def _filter_tar(source: Path, part: Part, keep: Callable[[str], bool]) -> None:
+def _filter_tar(source: Place, part: Part, keep: Callable[[str], bool]) -> None:
     """Copy the members of kept pairs as they are, headers and all."""
     with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=TarHeader) as tar:
         for member in tar:
@@ -154,7 +154,7 @@ def _filter_tar(source: Path, part: Part, keep: Callable[[str], bool]) -> None:
     part.write(bytes(1024 + -(part.size + 1024) % 10_240))
 
 
-def _filter_table(source: Path, part: Part, keep: Callable[[str], bool]) -> None:
+def _filter_table(source: Place, part: Part, keep: Callable[[str], bool]) -> None:
     writer = TableWriter(part, read_schema(source), rows=1)
     for table in read_tables(source):
         writer.write(table.filter(pa.array([keep(key) for key in table["key"].to_pylist()], pa.bool_())))

@@ -17,7 +17,7 @@ from pairloom.crumbs import read_known, write_known
 from pairloom.errors import Reject, Unfit
 from pairloom.limits import BATCH_ROWS, Limits, allow, deadly_memory_errors, kept, patient
 from pairloom.outcome import Outcome, told
-from pairloom.readers.model import Shard, printable
+from pairloom.readers.model import Shard, shown
 from pairloom.run import Job, make_key, run_steps
 
 _DONE = "done"
@@ -86,7 +86,7 @@ def _one_by_one(connection: Connection, job: Job, shard: Shard, numbers: tuple[i
         rows = iter(readers.read(replace(shard, rows=len(numbers), picks=numbers), job.reading))
         for number in numbers:
             allow(BATCH_ROWS)
-            connection.send((number, Row("", printable(shard.container))))
+            connection.send((number, Row("", shown(shard.container))))
             row = next(rows, None)
             if row is None:
                 break

@@ -15,10 +15,11 @@ from PIL import Image
 from pairloom.errors import UsageError
 from pairloom.output import STAGED, SUMS, read_plan
 from pairloom.recipe import fingerprint_of
+from pairloom.remote import Place, located
 from pairloom.steps.header import FAULTS
 from pairloom.sums import RUN_FILES, UNTOLD, read_sums, sums_of
 from pairloom.writers.ledger import read_tables
-from pairloom.writers.shard import data_name, file_digest, manifest_name
+from pairloom.writers.shard import data_name, file_digest, manifest_name, manifests
 
 _UNREADABLE = (*FAULTS, tarfile.TarError, pa.ArrowException)
 
@@ -41,10 +42,10 @@ def verify(output: str | Path) -> list[str]:
     Raises:
         UsageError: if there is no output of Pairloom at all.
     """
-    return [str(fault) for fault in examine(Path(output))]
+    return [str(fault) for fault in examine(located(output))]
 
 
-def examine(path: Path) -> list[Damage]:
+def examine(path: Place) -> list[Damage]:
     """The same, each fault with its place."""
     plan = read_plan(path)
     if plan is None:
@@ -65,17 +66,24 @@ def examine(path: Path) -> list[Damage]:
 class Files:
     """The files of an output, each read once for its digest, also where a hard link gives it a second name."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
-        self._known: dict[tuple[int, int], dict[str, Any]] = {}
+        self._known: dict[tuple[int, int] | str, dict[str, Any]] = {}
 
     def digest(self, name: str) -> dict[str, Any]:
         """Size and SHA-256; raises `OSError`."""
-        status = (self.path / name).stat()
-        place = (status.st_dev, status.st_ino)
-        if place not in self._known:
-            self._known[place] = file_digest(self.path / name)
-        return self._known[place]
+        file = self.path / name
+        status = file.stat() if isinstance(file, Path) else None
+        same = (status.st_dev, status.st_ino) if status else name
+        if same not in self._known:
+            self._known[same] = file_digest(file)
+        return self._known[same]
+
+    def names(self) -> list[str]:
+        """All that is there."""
+        if not isinstance(self.path, Path):
+            return list(self.path.sizes())
+        return [str(file.relative_to(self.path)) for file in sorted(self.path.rglob("*")) if not file.is_dir()]
 
     def faults(self, manifest: str) -> list[str]:
         """What is wrong with the files that a manifest names."""
@@ -110,7 +118,7 @@ def _shard(files: Files, planned: dict[str, Any], format: str) -> list[str]:
     return faults + _pairs(path / data_name(index, format), keys)
 
 
-def _stranger(path: Path, index: int, fingerprint: str, selected: bool) -> list[str]:
+def _stranger(path: Place, index: int, fingerprint: str, selected: bool) -> list[str]:
     """A shard that some other run put there; what a selection publishes has fingerprints of its own."""
     root = path / STAGED if selected else path
     if not (root / manifest_name(index)).exists():
@@ -119,15 +127,15 @@ def _stranger(path: Path, index: int, fingerprint: str, selected: bool) -> list[
     return [] if made == fingerprint else ["it was made by another recipe, or with other versions"]
 
 
-def _pairs(path: Path, keys: list[str]) -> list[str]:
+def _pairs(path: Place, keys: list[str]) -> list[str]:
     found, faults = (_tar if path.suffix == ".tar" else _table)(path)
     return faults if found == keys else [*faults, f"{path.name} does not hold the pairs of its ledger in their order"]
 
 
-def _tar(path: Path) -> tuple[list[str], list[str]]:
+def _tar(path: Place) -> tuple[list[str], list[str]]:
     keys: dict[str, set[str]] = {}
     faults = []
-    with tarfile.open(path, "r:") as tar:
+    with path.open("rb") as whole, tarfile.open(fileobj=whole, mode="r:") as tar:
         for member in tar:
             key, _, suffix = member.name.partition(".")
             file = tar.extractfile(member)
@@ -138,7 +146,7 @@ def _tar(path: Path) -> tuple[list[str], list[str]]:
     return list(keys), faults
 
 
-def _table(path: Path) -> tuple[list[str], list[str]]:
+def _table(path: Place) -> tuple[list[str], list[str]]:
     keys, faults = [], []
     for table in read_tables(path, ["key", "image"], 64):
         for row in table.to_pylist():
@@ -160,13 +168,13 @@ def _member(suffix: str, data: bytes) -> list[str]:
     return []
 
 
-def _compiled(path: Path, plan: dict[str, Any]) -> list[str]:
+def _compiled(path: Place, plan: dict[str, Any]) -> list[str]:
     manifest, format = path / "manifest.jsonl", plan["settings"]["format"]
     if not manifest.exists():
         return ["manifest.jsonl is missing: the run did not end; run again to go on"]
     try:
         lines = [json.loads(line) for line in manifest.read_bytes().splitlines()]
-        now = [json.loads((path / manifest_name(i)).read_text("utf-8")) for i in range(len(plan["shards"]))]
+        now = [json.loads(data or b"") for data in manifests(path, range(len(plan["shards"])))]
         pairs = {data_name(i, format): one["stats"]["pairs_out"] for i, one in enumerate(now)}
         sizes = json.loads((path / "sizes.json").read_text("utf-8")) if format == "webdataset" else pairs
     except _UNREADABLE as fault:
@@ -192,6 +200,5 @@ def _summed(files: Files, shards: list[int]) -> list[Damage]:
             faults.append(Damage(f"{name} is not what was written", owners.get(name), name))
     if not faults and sums != sums_of(files.path, shards):
         faults.append(Damage(f"{SUMS} is not the sum of the manifests: run again to go on"))
-    there = (str(file.relative_to(files.path)) for file in sorted(files.path.rglob("*")) if not file.is_dir())
-    extra = [name for name in there if name not in sums and name not in UNTOLD and not name.startswith("runs/")]
+    extra = [name for name in files.names() if name not in sums and name not in UNTOLD and not name.startswith("runs/")]
     return faults + [Damage(f"{name} does not belong to the output", None, name) for name in extra]

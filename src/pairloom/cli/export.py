@@ -15,7 +15,7 @@ from pairloom.cli.show import say
 
 @app.command()
 def export(
-    output: Annotated[Path, typer.Argument(help="Folder that `run` or `select` wrote.", show_default=False)],
+    output: Annotated[str, typer.Argument(help="Folder or URL that `run` or `select` wrote.", show_default=False)],
     dest: Annotated[Path, typer.Argument(help="Folder for the export; new or empty.", show_default=False)],
     to: Annotated[
         str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ from pairloom.cli.show import ProgressView, complain, resumable, show_run
 
 @app.command()
 def repair(
-    output: Annotated[Path, typer.Argument(help="Folder that `run` wrote.", show_default=False)],
+    output: Annotated[str, typer.Argument(help="Folder or URL that `run` wrote.", show_default=False)],
     workers: Workers = None,
     json_: Json = False,
 ) -> None:

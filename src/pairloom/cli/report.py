@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +11,9 @@ from pairloom.cli.show import say
 
 
 @app.command()
-def report(output: Annotated[Path, typer.Argument(help="Folder that `run` or `select` wrote.", show_default=False)]) -> None:
+def report(
+    output: Annotated[str, typer.Argument(help="Folder or URL that `run` or `select` wrote.", show_default=False)],
+) -> None:
     """Write report.html of OUTPUT again, from what is committed there; nothing is prepared again."""
     from pairloom.report import write_report
 

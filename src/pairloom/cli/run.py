@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -35,7 +34,7 @@ EngineName = Literal["local", "ray"]
 @app.command()
 def run(
     input: Input,
-    output: Annotated[Path, typer.Argument(help="Folder for the shards; made if need be.", show_default=False)],
+    output: Annotated[str, typer.Argument(help="Folder or URL (s3://…) for the shards; made if need be.", show_default=False)],
     recipe: RecipeName = "default",
     workers: Workers = None,
     engine: Annotated[EngineName, typer.Option(help="Where it runs: local (this machine) or ray (a Ray cluster).")] = "local",

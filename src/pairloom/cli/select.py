@@ -14,8 +14,8 @@ from pairloom.cli.show import show_run
 
 @app.command()
 def select(
-    output: Annotated[Path, typer.Argument(help="Folder that `run` wrote.", show_default=False)],
-    new: Annotated[Path, typer.Argument(help="Folder for the new selection; made if need be.", show_default=False)],
+    output: Annotated[str, typer.Argument(help="Folder or URL that `run` wrote.", show_default=False)],
+    new: Annotated[str, typer.Argument(help="Folder or URL for the new selection; made if need be.", show_default=False)],
     recipe: Annotated[
         str | None,
         typer.Option(

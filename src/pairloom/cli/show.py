@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from textwrap import wrap
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -84,7 +83,7 @@ class ProgressView:
 
 
 @contextmanager
-def resumable(output: Path) -> Iterator[None]:
+def resumable(output: str) -> Iterator[None]:
     """Ctrl-C in here says how to go on."""
     try:
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ from pairloom.cli.show import complain, say
 
 
 @app.command()
-def verify(output: Annotated[Path, typer.Argument(help="Folder that `run` wrote.", show_default=False)]) -> None:
+def verify(output: Annotated[str, typer.Argument(help="Folder or URL that `run` wrote.", show_default=False)]) -> None:
     """Read all of OUTPUT: digests, every pair accounted for, every member readable."""
     from pairloom.verify import verify as find_faults
 

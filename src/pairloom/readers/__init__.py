@@ -8,12 +8,13 @@ from functools import partial
 
 from pairloom import plugins
 from pairloom.batch import Row
-from pairloom.errors import UsageError
+from pairloom.errors import RunError, UsageError
 from pairloom.readers import folder, llava, parquet, plugin, table, webdataset
 from pairloom.readers.detect import OWN, guesses
 from pairloom.readers.fetch import fetched
 from pairloom.readers.inputs import identity
-from pairloom.readers.model import Container, Fault, Index, Plan, ReadOptions, Shard, printable
+from pairloom.readers.model import Container, Fault, Index, Plan, ReadOptions, Shard, shown
+from pairloom.remote.retry import Unreachable
 
 __all__ = ["OWN", "Container", "Fault", "Plan", "ReadOptions", "Shard", "containers", "identity", "plan", "read"]
 
@@ -61,7 +62,7 @@ def plan(
         shards += found.shards(path, kind, len(shards))
         rows += found.rows
     if not shards:
-        names = ", ".join(printable(each.name) for each in found_in[:3])
+        names = ", ".join(shown(each.name) for each in found_in[:3])
         raise UsageError(f"there is not one pair in {names}{', …' if len(found_in) > 3 else ''}")
     return Plan(tuple(found_in), tuple(shards if sample is None or sample >= rows else _sampled(shards, rows, sample)))
 
@@ -76,6 +77,8 @@ def read(shard: Shard, options: ReadOptions = ReadOptions()) -> Iterator[Row]:  
 
     What can't be used is among them, with its reason in `reject`.
     """
+    if not shard.rows:  # it only tells of a fault
+        return iter(())
     rows = _reader(shard.kind)[1](shard, options)
     return rows if options.fetch == "no" else fetched(rows, options.fetch)
 
@@ -86,6 +89,8 @@ def _index(path: str, kind: str, options: ReadOptions, found: Index) -> Index:
         if kind != "folder":
             found.size, found.mtime_ns = identity(path)
         _reader(kind)[0](path, options, found)
+    except Unreachable as error:  # it may be there tomorrow, and a plan without it would be another one
+        raise RunError(f"the input can't be read now: {error.strerror}") from None
     except OSError as error:
         found.fault(path, 0, "unreadable", error.strerror or str(error))
     return found

@@ -15,7 +15,7 @@ from typing import Any
 
 from pairloom.batch import Row
 from pairloom.errors import Reject
-from pairloom.readers.model import printable
+from pairloom.readers.model import printable, shown
 
 MAX_IMAGE_BYTES = 256 << 20
 MAX_TEXT_BYTES = 8 << 20
@@ -50,7 +50,7 @@ def make_row(
         found = texts()
     except Reject as reason:
         reject = reject or reason.bare()
-    return Row(printable(source_key), printable(source), data, found, extra, reject)
+    return Row(printable(source_key), shown(source), data, found, extra, reject)
 
 
 def read_file(path: str, limit: int, missing: str) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pairloom.batch import Row
 from pairloom.errors import Reject, UsageError
 from pairloom.readers.cells import decode_text, extra_of, image_cell, is_web, make_row, texts_of
-from pairloom.readers.model import ReadOptions, printable
+from pairloom.readers.model import ReadOptions, printable, shown
 
 IMAGE = (
     *("image", "image_path", "img", "img_path", "filepath", "file_path", "file_name", "filename", "path"),
@@ -40,7 +40,7 @@ def find_columns(names: Iterable[str], options: ReadOptions, table: str) -> Colu
         what = "image" if image is None else "text"
         problem = f"no column {asked!r}" if asked else f"no {what} column with a usual name"
         columns = ", ".join(printable(name) for name in there) or "none"
-        known = f"{printable(table)} has {problem}; its columns are: {columns}."
+        known = f"{shown(table)} has {problem}; its columns are: {columns}."
         raise UsageError(f"{known} Name the {what} column with {flag}.{_hint(there) if image is None else ''}")
     key = _find([name for name in there if name not in (image, text)], None, KEY)
     return Columns(image, text, key)
@@ -101,7 +101,7 @@ def table_row(
 
 def broken_row(number: int, table: str, reject: Reject) -> Row:
     """A row of which nothing could be read."""
-    return Row(str(number), printable(table), reject=reject)
+    return Row(str(number), shown(table), reject=reject)
 
 
 def _image_name(value: object) -> str | None:

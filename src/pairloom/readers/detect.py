@@ -11,8 +11,10 @@ from pairloom import plugins
 from pairloom.errors import UsageError
 from pairloom.readers import folder
 from pairloom.readers.cells import IMAGES
-from pairloom.readers.inputs import exists, expand, is_url
-from pairloom.readers.model import printable
+from pairloom.readers.inputs import exists, expand
+from pairloom.readers.model import shown
+from pairloom.remote import is_url
+from pairloom.remote.names import bare
 
 KINDS = {
     "tar": "webdataset",
@@ -54,7 +56,7 @@ def _guess(name: str) -> Guess:
     if path.is_dir():
         return _folder(name)
     if not path.is_file():
-        raise UsageError(f"{printable(name)} is neither a file nor a folder")
+        raise UsageError(f"{shown(name)} is neither a file nor a folder")
     return _file(name)
 
 
@@ -67,7 +69,7 @@ def _file(name: str) -> Guess:
     known = ", ".join(f".{each}" for each in (*KINDS, *added))
     hint = "; unpack compressed files first" if suffix in ("gz", "tgz", "zst", "bz2", "xz", "zip") else ""
     hint = "; give the folder of the images instead" if suffix in IMAGES else hint
-    raise UsageError(f"{printable(name)} has none of the suffixes {known}{hint}")
+    raise UsageError(f"{shown(name)} has none of the suffixes {known}{hint}")
 
 
 def _folder(name: str) -> Guess:
@@ -81,7 +83,7 @@ def _folder(name: str) -> Guess:
             return Guess("folder", (name,), "the folder holds images")
         files = sorted(each.name for each in Path(name).iterdir() if each.is_file() and not each.name.startswith("."))
     except OSError as error:
-        raise UsageError(f"the folder {printable(name)} can't be listed: {error.strerror}") from None
+        raise UsageError(f"the folder {shown(name)} can't be listed: {error.strerror}") from None
     kinds: dict[str, list[str]] = {}
     for file in files:
         suffix = suffix_of(file)
@@ -91,16 +93,14 @@ def _folder(name: str) -> Guess:
         return _some("webdataset", kinds["webdataset"], "the folder holds tars, and what is beside them describes them", files)
     if not kinds and Path(base, "data").is_dir():  # where the Hugging Face Hub has the tables of a data set
         inner = _folder(f"{base}data")
-        return replace(
-            inner, why=f"{inner.why}; it is the folder data of {printable(name)}, where the Hugging Face Hub has tables"
-        )
+        return replace(inner, why=f"{inner.why}; it is the folder data of {shown(name)}, where the Hugging Face Hub has tables")
     if not kinds:  # only where nothing else is, so that to install a package changes no run that doesn't use it
         kinds = {each: [base + file for file in files if suffix_of(file) == each] for each in plugins.names("readers", OWN)}
         kinds = {suffix: paths for suffix, paths in kinds.items() if paths}
     if not kinds:
-        raise UsageError(f"the folder {printable(name)} holds no images, tars or tables (.csv, .tsv, .jsonl, .parquet)")
+        raise UsageError(f"the folder {shown(name)} holds no images, tars or tables (.csv, .tsv, .jsonl, .parquet)")
     if len(kinds) > 1:
-        raise UsageError(f"the folder {printable(name)} holds tables of several kinds ({', '.join(kinds)}); name the files")
+        raise UsageError(f"the folder {shown(name)} holds tables of several kinds ({', '.join(kinds)}); name the files")
     [(kind, paths)] = kinds.items()
     return _some(kind, paths, "the folder holds tables of one kind" if kind in KINDS.values() else _by_plugin(kind), files)
 
@@ -118,5 +118,5 @@ def _by_plugin(suffix: str) -> str:
 
 def suffix_of(name: str) -> str:
     """The suffix of a file's name in lower case, without the dot; empty if it has none."""
-    _, dot, suffix = name.rpartition("/")[2].rpartition(".")
+    _, dot, suffix = bare(name).rpartition("/")[2].rpartition(".")
     return suffix.lower() if dot else ""

@@ -8,52 +8,27 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
-
-import fsspec
+from typing import IO
 
 from pairloom.errors import UsageError
-from pairloom.readers.model import printable
+from pairloom.readers.model import shown
+from pairloom.remote import Remote, is_url, located
 
-_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"^(\d+)\.\.(\d+)$")
 MAX_FILES = 100_000
 """A brace range may name no more than this: a slip of the keyboard shouldn't fill the memory."""
 
 
-def is_url(name: str) -> bool:
-    """Whether a name is for fsspec."""
-    return _URL.match(name) is not None
-
-
 def open_container(name: str) -> IO[bytes]:
     """A container, a file or a URL, open for reading from any place."""
-    if is_url(name):
-        return cast(IO[bytes], fsspec.open(name, "rb").open())
-    return Path(name).open("rb")
-
-
-def _system(name: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path there."""
-    try:
-        system, path = fsspec.core.url_to_fs(name)
-    except (ImportError, ValueError) as error:  # a package to install, or a protocol that nobody knows
-        raise UsageError(f"{printable(name)} can't be opened: {error}") from None
-    return system, path
+    return located(name).open("rb")
 
 
 def identity(name: str) -> tuple[int, int]:
     """The size and the time of the last change of a container file, in nanoseconds; 0 where a file system has no times."""
-    if not is_url(name):
-        status = Path(name).stat()
-        return status.st_size, status.st_mtime_ns
-    system, path = _system(name)
-    try:
-        changed = system.modified(path).timestamp()
-    except NotImplementedError:
-        changed = 0
-    return int(system.size(path) or 0), int(changed * 1e9)
+    status = located(name).stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def exists(name: str) -> bool:
@@ -63,8 +38,10 @@ def exists(name: str) -> bool:
     if is_url(name):
         if "::" in name:  # a list of URLs, which fsspec would take for file systems inside each other
             return False
-        system, path = _system(name)
-        return bool(system.exists(path))
+        try:
+            return located(name).exists()
+        except PermissionError:  # nobody may ask; reading it will tell
+            return True
     try:
         return Path(name).exists()
     except (OSError, ValueError):  # a name too long, or with a NUL character
@@ -91,11 +68,11 @@ def _expand(text: str) -> list[str]:
             names += found
             missing += [] if found else [name]
     if missing:
-        shown = ", ".join(repr(name) for name in missing[:3])
+        names_missing = ", ".join(repr(shown(name)) for name in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        whole = "" if missing == [text] else f", named by {text!r}"
+        whole = "" if missing == [text] else f", named by {shown(text)!r}"
         what = "no file matches" if glob.has_magic(missing[0]) else "no such file or folder:"
-        raise UsageError(f"{what} {shown}{more}{whole}")
+        raise UsageError(f"{what} {names_missing}{more}{whole}")
     return names
 
 
@@ -104,8 +81,7 @@ def _glob(name: str) -> list[str]:
     if not glob.has_magic(name) or "\0" in name:
         return []
     if is_url(name):
-        system, path = _system(name)
-        return sorted(system.unstrip_protocol(each) for each in system.glob(path))
+        return Remote(name).matches()
     return sorted(glob.glob(name, recursive=True), key=os.fsencode)  # noqa: PTH207 - pathlib would change the names
 
 
@@ -113,7 +89,7 @@ def _braces(part: str, text: str) -> list[str]:
     """All that `a{00..02}b{x,y}` stands for, the last braces turning fastest."""
     names = list(islice(_each_brace(part), MAX_FILES + 1))
     if len(names) > MAX_FILES:
-        raise UsageError(f"{text!r} names more than {MAX_FILES} files")
+        raise UsageError(f"{shown(text)!r} names more than {MAX_FILES} files")
     return names
 
 

@@ -14,7 +14,7 @@ from pairloom.readers.cells import extra_of, image_cell, make_row, parse_json, s
 from pairloom.readers.columns import broken_row, folder_of
 from pairloom.readers.inputs import open_container
 from pairloom.readers.lines import MAX_LINE_BYTES
-from pairloom.readers.model import Index, ReadOptions, Shard, printable
+from pairloom.readers.model import Index, ReadOptions, Shard, shown
 
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+("?)|[{}\[\]]', re.DOTALL)
 _CHUNK, _HEAD = 1 << 20, 4096
@@ -67,7 +67,7 @@ def _start(file: IO[bytes], path: str) -> int:
     skipped = file.tell() - len(head)
     array = re.match(rb"\s*\[\s*(?=[{\]])", head)
     if array is None:
-        raise UsageError(f"{printable(path)} is no array of records as LLaVA has it; JSON lines are read from .jsonl")
+        raise UsageError(f"{shown(path)} is no array of records as LLaVA has it; JSON lines are read from .jsonl")
     return skipped + array.end()
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from pairloom.choices import Fetch
+from pairloom.remote.names import secretless
 
 T = TypeVar("T")
 
@@ -115,7 +116,9 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values that `json.dumps` takes."""
-        return {"containers": [asdict(each) for each in self.containers], "shards": [asdict(each) for each in self.shards]}
+        containers = [asdict(each) | {"name": secretless(each.name)} for each in self.containers]
+        shards = [asdict(each) | {"container": secretless(each.container)} for each in self.shards]
+        return {"containers": containers, "shards": shards}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
@@ -155,7 +158,7 @@ class Index:
 
     def fault(self, source: str, offset: int, code: str, message: str) -> None:
         """Note that nothing can be read from `offset` on."""
-        self.faults.append(Fault(printable(source), offset, code, printable(message), self.rows))
+        self.faults.append(Fault(shown(source), offset, code, shown(message), self.rows))
 
     def shards(self, container: str, kind: str, number: int) -> Iterable[Shard]:
         """Cut the container; the first shard gets the index `number`, the last one the faults."""
@@ -173,6 +176,11 @@ class Index:
 def printable(name: str) -> str:
     """A name as valid UTF-8: bytes that are none become `\\xNN`, so that Arrow and JSON take it."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") if _escaped(name) else _plain(name)
+
+
+def shown(name: str) -> str:
+    """The name of a container, or a text with such names, as it may be told: valid UTF-8, without what a URL holds of secrets."""
+    return printable(secretless(name))
 
 
 def _escaped(name: str) -> bool:

@@ -12,7 +12,7 @@ from pairloom.readers import folder, parquet, table, webdataset
 from pairloom.readers.cells import IMAGES
 from pairloom.readers.columns import Columns
 from pairloom.readers.detect import Guess, guesses, suffix_of
-from pairloom.readers.model import ReadOptions, printable
+from pairloom.readers.model import ReadOptions, printable, shown
 
 _WORDS = {
     "folder": "a folder of images", "webdataset": "WebDataset", "csv": "CSV", "tsv": "TSV", "jsonl": "JSON lines",
@@ -51,7 +51,7 @@ def taken(inputs: str | Sequence[str], options: ReadOptions) -> Iterator[Taken]:
             fields, passed_over = _look(same[0], options)
         except OSError:  # is an input fault in the plan
             fields, passed_over = {}, same[0].passed_over
-        yield Taken(printable(paths[0]), len(paths), kind, why, fields, dict(passed_over))
+        yield Taken(shown(paths[0]), len(paths), kind, why, fields, dict(passed_over))
 
 
 def _look(guess: Guess, options: ReadOptions) -> tuple[dict[str, str], Mapping[str, int]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from pairloom.errors import RunError
 from pairloom.finished import Finished
+from pairloom.remote import Place
 from pairloom.report import measures
 from pairloom.report.page import page, whole_bytes
 from pairloom.report.pictures import extreme_pairs, some_pairs
@@ -18,7 +18,7 @@ from pairloom.writers.parts import write_whole
 _PAIRS, _EXTREMES, _FAULTS, _INPUTS, _LANGUAGES = 18, 8, 50, 12, 8
 
 
-def write_report(output: str | Path) -> Path:
+def write_report(output: str | Place) -> Place:
     """Write `report.html` below `output` from what is committed there; nothing is prepared again.
 
     Of a run that has not ended it tells as much as is done, and says so. It stays under 3 MB, whatever the run's size:

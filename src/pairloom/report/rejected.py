@@ -14,8 +14,8 @@ from pairloom.errors import PairloomError, Reject
 from pairloom.finished import Finished, images
 from pairloom.limits import DEADLY
 from pairloom.output import STAGED
-from pairloom.readers.inputs import is_url
 from pairloom.readers.model import ReadOptions, Shard
+from pairloom.remote import is_url
 from pairloom.report.parts import cut
 from pairloom.report.pictures import Thumbnail, picture, shown, spread
 from pairloom.writers.ledger import read_tables

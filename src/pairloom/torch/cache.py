@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from pairloom.readers.inputs import is_url, open_container
+from pairloom.readers.inputs import open_container
+from pairloom.remote import is_url
 from pairloom.writers.parts import PRIVATE
 
 

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from pairloom.errors import UsageError
 from pairloom.output import PLAN
-from pairloom.readers.inputs import is_url, open_container
+from pairloom.readers.inputs import open_container
+from pairloom.remote import is_url
 from pairloom.torch.cache import Cache
 from pairloom.torch.index import SHARD, TABLE, Index, columns, joined, remember, remembered
 from pairloom.writers.shard import data_name, manifest_name

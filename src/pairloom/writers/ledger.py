@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairloom.batch import Batch
+from pairloom.remote import Place
 from pairloom.steps.header import suffix_of
 from pairloom.writers.parts import Part
 from pairloom.writers.webdataset import final_texts
@@ -52,7 +52,7 @@ class TableWriter:
             self._writer.write_table(table, row_group_size=table.num_rows)
 
 
-def read_tables(path: Path, columns: list[str] | None = None, rows: int | None = None) -> Iterator[pa.Table]:
+def read_tables(path: Place, columns: list[str] | None = None, rows: int | None = None) -> Iterator[pa.Table]:
     """A Parquet file piece by piece: its row groups, or at most `rows` rows at a time."""
     with path.open("rb") as file:  # not by name: Arrow takes no names that aren't UTF-8
         table = pq.ParquetFile(file, pre_buffer=False)
@@ -61,7 +61,7 @@ def read_tables(path: Path, columns: list[str] | None = None, rows: int | None =
                 yield pa.Table.from_batches([batch])
 
 
-def read_schema(path: Path) -> pa.Schema:
+def read_schema(path: Place) -> pa.Schema:
     """The columns of a Parquet file."""
     with path.open("rb") as file:
         return pq.read_schema(file)

@@ -8,25 +8,30 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import IO, Any
+
+from pairloom.remote import Place, Remote
 
 PRIVATE = ".part-"
 """What every unfinished file has in its name; whoever finds one without its process may delete it."""
 
 
 class Part:
-    """One file being written; its size and SHA-256 are known when it is closed."""
+    """One file being written; its size and SHA-256 are known when it is closed.
 
-    def __init__(self, final: Path) -> None:
+    What is to go behind a URL waits in a local file without a name, which is gone with the process, however that ends.
+    """
+
+    def __init__(self, final: Place) -> None:
         self.final = final
-        self.private = _private(final)
-        self.private.parent.mkdir(parents=True, exist_ok=True)
-        self._file: BinaryIO = self.private.open("wb")
+        self.private = _private(final) if isinstance(final, Path) else None
+        self._file: IO[bytes] = _created(self.private) if self.private else tempfile.TemporaryFile("wb")  # noqa: SIM115
         self._sha256 = hashlib.sha256()
         self.size = 0
-        self._abandoned = False
+        self._abandoned = self._complete = False
 
     def write(self, data: Any) -> int:
         """Append bytes."""
@@ -48,9 +53,21 @@ class Part:
 
     def close(self) -> None:
         """Make the bytes durable: a file that a manifest names must survive a power cut."""
-        if not self._file.closed:
-            self._file.flush()
+        if self.closed:
+            return
+        self._file.flush()
+        self._complete = True
+        if self.private:
             os.fsync(self._file.fileno())
+            self._file.close()
+
+    def publish(self) -> None:
+        """Give the closed file its final name; behind a URL it is there, whole, when all of it has arrived."""
+        if isinstance(self.final, Path):
+            assert self.private is not None
+            self.private.replace(self.final)
+        else:
+            self.final.upload(f"/dev/fd/{self._file.fileno()}", self.size)
             self._file.close()
 
     def abandon(self) -> None:
@@ -58,12 +75,13 @@ class Part:
         self._abandoned = True
         with contextlib.suppress(OSError):
             self._file.close()
-        self.private.unlink(missing_ok=True)
+        if self.private:
+            self.private.unlink(missing_ok=True)
 
     @property
     def closed(self) -> bool:
         """Whether nothing more can be written."""
-        return self._file.closed and not self._abandoned
+        return self._complete and not self._abandoned
 
     def readable(self) -> bool:
         return False
@@ -82,39 +100,44 @@ class Part:
 class Parts:
     """The files of one shard below `root`. Leaving the context without `publish` deletes them all."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Place) -> None:
         self._root = root
         self._parts: dict[str, Part] = {}
-        self._links: dict[str, tuple[Path, dict[str, Any]]] = {}
+        self._links: dict[str, tuple[Place, dict[str, Any]]] = {}
 
     def open(self, name: str) -> Part:
         """A new file of that name below the root."""
         part = self._parts[name] = Part(self._root / name)
         return part
 
-    def link(self, name: str, source: Path, digest: dict[str, Any]) -> None:
+    def link(self, name: str, source: Place, digest: dict[str, Any]) -> None:
         """A file that is already there under another name, taken over as it is: a hard link, or a copy where none is possible."""
-        private = _private(self._root / name)
-        private.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            private.hardlink_to(source)
-        except OSError:
-            shutil.copyfile(source, private)
-        self._links[name] = (private, digest)
+        final = self._root / name
+        if isinstance(source, Path) and isinstance(final, Path):
+            private = _private(final)
+            private.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                private.hardlink_to(source)
+            except OSError:
+                shutil.copyfile(source, private)
+            self._links[name] = (private, digest)
+        elif isinstance(source, Remote) and isinstance(final, Remote):
+            self._links[name] = (source, digest)
+        else:
+            with source.open("rb") as file:
+                shutil.copyfileobj(file, self.open(name), 1 << 20)
 
     def publish(self) -> dict[str, dict[str, Any]]:
         """Give every file its final name; gives sizes and digests by name."""
         for part in self._parts.values():
             part.close()
         for part in self._parts.values():
-            part.private.replace(part.final)
-        for name, (private, _) in self._links.items():
-            final = self._root / name
-            if not (final.exists() and final.samefile(private)):
-                private.replace(final)
-            private.unlink(missing_ok=True)  # renaming a link onto another link to the same file does nothing
+            part.publish()
+        for name, (source, _) in self._links.items():
+            _publish_link(source, self._root / name)
         for folder in {(self._root / name).parent for name in (*self._parts, *self._links)}:
-            _sync(folder)
+            if isinstance(folder, Path):
+                _sync(folder)
         digests = {name: part.digest() for name, part in self._parts.items()}
         digests |= {name: digest for name, (_, digest) in self._links.items()}
         self._parts, self._links = {}, {}
@@ -127,7 +150,24 @@ class Parts:
         for part in self._parts.values():
             part.abandon()
         for private, _ in self._links.values():
-            private.unlink(missing_ok=True)
+            if isinstance(private, Path):
+                private.unlink(missing_ok=True)
+
+
+def _created(private: Path) -> IO[bytes]:
+    private.parent.mkdir(parents=True, exist_ok=True)
+    return private.open("wb")
+
+
+def _publish_link(source: Place, final: Place) -> None:
+    if isinstance(source, Remote):
+        assert isinstance(final, Remote)
+        source.copy(final)
+        return
+    assert isinstance(final, Path)
+    if not (final.exists() and final.samefile(source)):
+        source.replace(final)
+    source.unlink(missing_ok=True)  # renaming a link onto another link to the same file does nothing
 
 
 def _sync(folder: Path) -> None:
@@ -144,21 +184,28 @@ def _private(final: Path) -> Path:
     return final.with_name(f"{final.name}{PRIVATE}{secrets.token_hex(6)}")
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Place, data: bytes) -> None:
     """Write a small file so that it is there whole or not at all."""
     with Parts(path.parent) as parts:
         parts.open(path.name).write(data)
         parts.publish()
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Place, value: Any) -> None:
     """Write a small JSON file, one key a line, so that it is there whole or not at all."""
+    write_whole(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON with one key a line."""
     # File names that aren't UTF-8 hold lone surrogates, which in JSON are written just as Python escapes them.
-    write_whole(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "backslashreplace"))
+    return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "backslashreplace")
 
 
-def remove_leftovers(root: Path) -> None:
-    """Delete what killed runs left half written below `root`."""
+def remove_leftovers(root: Place) -> None:
+    """Delete what killed runs left half written below `root`; behind a URL nothing ever is."""
+    if not isinstance(root, Path):
+        return
     for folder in [root, root / "manifest", root / "rejects", root / "data", root / "runs", root / "runs" / "known"]:
         for path in folder.glob(f"*{PRIVATE}*") if folder.is_dir() else []:
             path.unlink(missing_ok=True)

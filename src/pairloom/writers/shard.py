@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from pairloom.batch import Batch
 from pairloom.choices import Format
+from pairloom.errors import RunError
 from pairloom.readers.model import Shard
+from pairloom.remote import Place
 from pairloom.stats import Stats
 from pairloom.writers.ledger import REJECTS, ParquetWriter, TableWriter, ledger_rows, ledger_schema, reject_rows
-from pairloom.writers.parts import Parts, write_json
+from pairloom.writers.parts import Parts, json_bytes, write_whole
 from pairloom.writers.webdataset import WebDatasetWriter
 
 if TYPE_CHECKING:
@@ -42,7 +46,7 @@ def manifest_name(index: int) -> str:
 class ShardFiles:
     """The pairs, the ledger, the rejects and the counts of one shard; leaving without `commit` leaves nothing."""
 
-    def __init__(self, root: Path, shard: Shard, format: str, recipe: Recipe) -> None:
+    def __init__(self, root: Place, shard: Shard, format: str, recipe: Recipe) -> None:
         self._root, self._shard, self._fingerprint = root, shard, recipe.fingerprint()
         self._parts = Parts(root)
         columns = recipe.columns()
@@ -79,22 +83,61 @@ class ShardFiles:
         self._parts.__exit__(kind, fault, trace)
 
 
-def committed(root: Path, index: int, fingerprint: str) -> Stats | None:
+def committed(root: Place, index: int, fingerprint: str) -> Stats | None:
     """The counts of a shard whose manifest is there, is of this fingerprint, and names files of the size it says."""
+    [data] = manifests(root, [index])
+    return _counts(data, fingerprint, lambda name: (root / name).stat().st_size) if data else None
+
+
+def all_committed(root: Place, fingerprint: str, shards: int) -> dict[int, Stats]:
+    """The shards that are `committed`, by number."""
+    if isinstance(root, Path):
+        found = [committed(root, index, fingerprint) for index in range(shards)]
+    else:  # one listing instead of a request for each file
+        sizes = root.sizes()
+        found = [
+            _counts(data, fingerprint, lambda name: sizes.get(name, -1)) if data else None
+            for data in manifests(root, range(shards))
+        ]
+    return {index: stats for index, stats in enumerate(found) if stats is not None}
+
+
+def manifests(root: Place, shards: Sequence[int]) -> Iterator[bytes | None]:
+    """The manifests of shards as they are, None for one that isn't there; behind a URL many are asked for at a time."""
+    names = [manifest_name(index) for index in shards]
+    if not isinstance(root, Path):
+        yield from root.read_all(names)
+        return
+    for name in names:
+        data = None
+        with suppress(OSError):
+            data = (root / name).read_bytes()
+        yield data
+
+
+def _counts(data: bytes, fingerprint: str, size: Callable[[str], int]) -> Stats | None:
     try:
-        manifest = json.loads((root / manifest_name(index)).read_text("utf-8"))
-        whole = all((root / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
+        manifest = json.loads(data)
+        whole = all(size(name) == file["bytes"] for name, file in manifest["files"].items())
         return Stats.from_json(manifest["stats"]) if whole and manifest["fingerprint"] == fingerprint else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # it will be done again
 
 
-def commit_shard(root: Path, parts: Parts, fingerprint: str, stats: Stats) -> None:
+def commit_shard(root: Place, parts: Parts, fingerprint: str, stats: Stats) -> None:
     """Add the counts in img2dataset's form, publish the files, then write the manifest that makes them count."""
     parts.open(f"{stats.shard:05d}_stats.json").write(as_json(img2dataset_stats(stats)))
     (root / manifest_name(stats.shard)).unlink(missing_ok=True)  # a manifest must never name another run's bytes
     files = parts.publish()
-    write_json(root / manifest_name(stats.shard), {"fingerprint": fingerprint, "files": files, "stats": stats.to_json()})
+    manifest = root / manifest_name(stats.shard)
+    data = json_bytes({"fingerprint": fingerprint, "files": files, "stats": stats.to_json()})
+    if isinstance(manifest, Path):
+        write_whole(manifest, data)
+    elif not manifest.put_if_absent(data):
+        manifest.unlink(missing_ok=True)  # whose files are there now, nobody can tell
+        raise RunError(
+            f"shard {stats.shard} was committed meanwhile with other bytes, and is taken back; run again to make it anew"
+        )
 
 
 def img2dataset_stats(stats: Stats) -> dict[str, Any]:
@@ -114,7 +157,11 @@ def as_json(value: Any) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def file_digest(path: Path) -> dict[str, Any]:
+def file_digest(path: Place) -> dict[str, Any]:
     """Size and SHA-256 of a file as a manifest holds them."""
+    digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        while data := file.read(1 << 20):
+            digest.update(data)
+            size += len(data)
+    return {"bytes": size, "sha256": digest.hexdigest()}
