@@ -134,8 +134,8 @@ class Output:
         names = list(path.sizes())
         ours = [name for name in names if "/" in name and name.partition("/")[0] in _OWNED]
         ours += [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in _OWNED_FILES) and "/" not in name]
-        for name in [*ours, PLAN]:
-            (path / name).unlink(missing_ok=True)
+        path.remove(ours)
+        (path / PLAN).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class Part:
 
     def close(self) -> None:
         """Make the bytes durable: a file that a manifest names must survive a power cut."""
-        if self.closed:
+        if self._complete or self._abandoned:
             return
         self._file.flush()
         self._complete = True
