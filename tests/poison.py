@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from pairloom import Recipe, Step, step
@@ -73,3 +74,7 @@ def poisoned(harm: str, *keys: str, once: str = "", recipe: str = "naive") -> Re
     """A shipped recipe that begins with harm."""
     shipped = Recipe.load(recipe)
     return Recipe((Poison(harm, keys, once), *shipped.steps), shipped.select)
+
+
+def tells_whether_it_hears_ctrl_c(connection: Connection) -> None:
+    connection.send(signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ()))

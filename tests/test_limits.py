@@ -163,3 +163,15 @@ def test_a_second_interrupt_ends_a_worker_that_hangs(pairs: Path, tmp_path: Path
     assert b"Interrupted" in process.communicate(timeout=30)[1]
     run(pairs, tmp_path / "out", poisoned("sleeps", "000012"), shard_size=8, workers=2, pair_timeout=1.0)
     assert rejects(tmp_path / "out", 1) == [("000012", "pair-010", "read", "timeout")]
+
+
+def test_no_child_ever_hears_ctrl_c(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "from pairloom.child import Child; from poison import tells_whether_it_hears_ctrl_c\n"
+        "if __name__ == '__main__':\n"
+        "    for child in Child(tells_whether_it_hears_ctrl_c), Child(tells_whether_it_hears_ctrl_c):\n"
+        "        print(child.take(), child.take())\n"
+    )
+    places = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, str(tmp_path / "script.py")], env=places, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "None False\nNone False\n", done.stderr

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -73,6 +74,7 @@ class Child:
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
     """Processes that start in here never see Ctrl-C, which reaches the whole group: the parent alone decides."""
+    resource_tracker.ensure_running()  # which would else be started with the first process, and allow Ctrl-C again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
