@@ -209,6 +209,26 @@ def test_an_interrupt_inside_a_library_is_no_error(pairs: Path, tmp_path: Path, 
     assert "stopped" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_an_interrupt_waits_for_the_end_of_an_import(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import os, pathlib, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(0.3)\npathlib.Path('whole').touch()\n"
+    )
+    code = (
+        "import time\n"
+        "from pairloom import pipeline\n"
+        "def plan_of(*arguments):\n"
+        "    import slow\n"
+        "    time.sleep(60)\n"
+        "pipeline.plan_of = plan_of\n"
+        "from pairloom.cli import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code, "run", str(pairs), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=50)
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert (tmp_path / "whole").exists()
+
+
 def test_limit_and_sample(pairs: Path, tmp_path: Path) -> None:
     assert json.loads(pairloom_command("run", pairs, tmp_path / "a", "--limit", 3, "--json").stdout)["pairs_in"] == 3
     assert json.loads(pairloom_command("run", pairs, tmp_path / "b", "--sample", 4, "--json").stdout)["pairs_in"] == 4

@@ -6,8 +6,10 @@ A verb imports what it works with when it runs, so that `--help` comes at once.
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -60,13 +62,18 @@ def main() -> None:
 
 @contextmanager
 def _interrupts_remembered() -> Iterator[None]:
-    """Ctrl-C that falls into a library, in an import most of all, may come out as some other error: it is still Ctrl-C."""
+    """Ctrl-C that falls into a library may come out as some other error: it is still Ctrl-C. It waits for the end of an import,
+    out of whose middle libraries written in C print tracebacks."""
     came = False
 
     def remember(signum: int, frame: FrameType | None) -> None:
         nonlocal came
         came = True
-        raise KeyboardInterrupt
+        if not _importing(frame):
+            raise KeyboardInterrupt
+        again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True
+        again.start()
 
     before = signal.signal(signal.SIGINT, remember)
     try:
@@ -79,3 +86,9 @@ def _interrupts_remembered() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
