@@ -315,6 +315,13 @@ def test_secrets_are_nowhere_in_the_store(pairs: Path, output: str) -> None:
 
 def test_every_node_of_a_cluster_uploads_its_own_shards(pairs: Path, tmp_path: Path, output: str) -> None:
     pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
     run(pairs, tmp_path / "out", "naive", shard_size=4)
-    run(pairs, output, "naive", shard_size=4, engine=Ray())
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        run(pairs, output, "naive", shard_size=4, engine=Ray(cluster.address))
+    finally:
+        cluster.shutdown()
     assert stored(output) == digest(tmp_path / "out")

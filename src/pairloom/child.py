@@ -61,8 +61,8 @@ class Child:
     def fate(self) -> str:
         """How it ended: the name of a signal, or an exit code. Waits for that."""
         self._process.join()
-        code = self._process.exitcode or 0
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        status = self._process.exitcode or 0
+        return signal.Signals(-status).name if status < 0 else f"exit code {status}"
 
     def end(self) -> None:
         """Kill it if it is still there."""
