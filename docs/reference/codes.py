@@ -53,11 +53,11 @@ def _name(target: ast.expr) -> str:
 
 
 def _constants(value: ast.expr, place: str) -> Iterator[str]:
-    """The codes that an expression can be."""
+    """The codes that an expression can be; what is read back from a file, `row["code"]`, was written as one of them."""
     if isinstance(value, ast.IfExp):
         yield from _constants(value.body, place)
         yield from _constants(value.orelse, place)
     elif isinstance(value, ast.Constant):
         yield from [value.value] if isinstance(value.value, str) and _CODE.match(value.value) else []
-    elif not (_called(value) or _name(value) == "missing"):
+    elif not (isinstance(value, ast.Subscript) or _called(value) or _name(value) == "missing"):
         raise ValueError(f"{place}: which reason code {ast.unparse(value)!r} is can't be told; write it as a constant")

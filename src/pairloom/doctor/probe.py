@@ -63,11 +63,11 @@ class Probe:
             self._process.kill()
             self._process.communicate()
             return f"took longer than {self._seconds:g} seconds"
-        code = self._process.returncode
-        if code < 0:
-            return f"died of {signal.Signals(-code).name}"
-        if code:
-            return (errors.decode("utf-8", "replace").strip().splitlines() or [f"ended with {code}"])[-1]
+        status = self._process.returncode
+        if status < 0:
+            return f"died of {signal.Signals(-status).name}"
+        if status:
+            return (errors.decode("utf-8", "replace").strip().splitlines() or [f"ended with {status}"])[-1]
         last = said.splitlines()[-1:]
         if not last or not last[0].startswith(b'{"'):
             return "ended before it had told anything"

@@ -58,8 +58,8 @@ def patiently(action: Callable[[], T], name: str) -> T:
 
 def _lasting(fault: BaseException, name: str) -> OSError | None:
     """The fault that is told, if it won't go away; fsspec says that nothing is there where a server only erred."""
-    reason = fault.__cause__
-    cause = reason if isinstance(fault, FileNotFoundError) and reason is not None and _of_network(reason) else fault
+    beneath = fault.__cause__
+    cause = beneath if isinstance(fault, FileNotFoundError) and beneath is not None and _of_network(beneath) else fault
     status = getattr(cause, "status", None) or (None if _of_network(cause) else getattr(cause, "code", None))
     if isinstance(status, int):
         if status in (408, 425, 429) or status >= 500:
