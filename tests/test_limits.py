@@ -149,7 +149,8 @@ def test_limits_that_make_no_sense_are_refused(pairs: Path, tmp_path: Path) -> N
 
 def test_a_second_interrupt_ends_a_worker_that_hangs(pairs: Path, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
-        "import sys; from poison import poisoned; from pairloom import run\n"
+        "import signal, sys; from poison import poisoned; from pairloom import run\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores Ctrl-C\n"
         "if __name__ == '__main__': run(sys.argv[1], sys.argv[2], poisoned('sleeps', '000012'), shard_size=8, workers=2)\n"
     )
     places = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
