@@ -169,7 +169,8 @@ def _read(name: str) -> str:
     try:
         return Path(name).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as fault:
-        raise RecipeError([Problem(name, f"{fault}; shipped recipes are {', '.join(shipped_recipes())}")]) from None
+        why = fault.strerror if isinstance(fault, OSError) else fault
+        raise RecipeError([Problem(name, f"{why}; shipped recipes are {', '.join(shipped_recipes())}")]) from None
 
 
 def _parse(source: str, name: str) -> tuple[Any, dict[str, Any]]:

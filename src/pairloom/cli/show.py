@@ -129,6 +129,8 @@ def show_places(summary: Summary) -> None:
 
 def show_estimate(found: Estimate, workers: int, core_hour: float | None, gb_month: float | None) -> None:
     """What `check` found."""
+    from pairloom.doctor.finding import size
+
     for one in found.inputs[:_INPUTS]:
         say(str(one))
     say(f"… and {len(found.inputs) - _INPUTS} more\n" if len(found.inputs) > _INPUTS else "")
@@ -148,7 +150,7 @@ def show_estimate(found: Estimate, workers: int, core_hour: float | None, gb_mon
         f"about {_size(found.bytes_out)} of output and {_duration(found.seconds)} of work, with "
         f"{_counted(workers, 'worker')} at best {_duration(found.planning + found.seconds / workers)}"
     )
-    _errors.print(f"{_size(found.memory)} of memory a worker, going by what the pairs tried took here")
+    _errors.print(f"{size(found.memory)} of memory a worker, going by what the pairs tried took here")
     compute, storage = found.cost(core_hour or 0, gb_month or 0)
     costs = [f"{compute:,.3g} for the cores"] if core_hour is not None else []
     costs += [f"{storage:,.3g} a month for the output"] if gb_month is not None else []
