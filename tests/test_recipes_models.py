@@ -19,7 +19,7 @@ from pairloom.models.preprocessor import from_preprocessor, to_preprocessor
 from pairloom.pipeline import run
 from pairloom.recipe import Recipe
 from pairloom.steps.decode import Decode
-from pairloom.steps.processor import AnyRes, SmartResize
+from pairloom.steps.processor import AnyRes, Normalize, SmartResize
 from pairloom.steps.tiles import Tiles
 
 torch = pytest.importorskip("torch")
@@ -182,6 +182,10 @@ def test_mean_and_deviation_are_the_models(name: str) -> None:
     )
     filters = ["nearest", "lanczos", "bilinear", "bicubic"]
     assert transform.interpolation == filters[int(processor.resample)]
+
+
+def test_normalize_is_clips_by_default() -> None:
+    assert Normalize() in Recipe.load("clip").steps
 
 
 LONG = "Two cats sleep on a red sofa near the window. " * 30 + "窗外正在下着大雨，天空很暗。" * 30
