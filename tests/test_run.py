@@ -84,12 +84,36 @@ def test_threads_do_not_change_a_byte(pairs: Path, tmp_path: Path) -> None:
     assert digest(tmp_path / "one") == digest(tmp_path / "threads")
 
 
-def test_running_again_does_nothing_twice(pairs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", ["naive", "letterbox"])  # without and with a selection
+def test_running_again_on_what_is_complete_touches_nothing(pairs: Path, tmp_path: Path, recipe: str) -> None:
+    first = run(pairs, tmp_path / "out", recipe, shard_size=4)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    again = run(pairs, tmp_path / "out", recipe, shard_size=4)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+    assert (first.resumed, again.resumed) == (0, 3)
+    for one in (first, again):
+        assert (one.pairs_in, one.pairs_out, one.reasons) == (10, 8, {"not_an_image": 2})
+
+
+@pytest.mark.parametrize("recipe", ["naive", "letterbox"])
+@pytest.mark.parametrize(
+    "name", ["SHA256SUMS", "plan.json", "recipe.yaml", "manifest.jsonl", "sizes.json", "manifest/00001.json"]
+)
+def test_what_is_damaged_in_a_complete_output_is_written_again(pairs: Path, tmp_path: Path, name: str, recipe: str) -> None:
+    run(pairs, tmp_path / "out", recipe, shard_size=4)
+    before = digest(tmp_path / "out")
+    old, new = (b'"offset": 0', b'"offset": 9') if name == "plan.json" else (b"1", b"2")
+    assert old in before[name]
+    (tmp_path / "out" / name).write_bytes(before[name].replace(old, new))
+    run(pairs, tmp_path / "out", recipe, shard_size=4)
+    assert digest(tmp_path / "out") == before
+
+
+def test_a_report_that_is_gone_is_written_again(pairs: Path, tmp_path: Path) -> None:
     run(pairs, tmp_path / "out", shard_size=4)
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tar")}
-    summary = run(pairs, tmp_path / "out", shard_size=4)
-    assert summary.resumed == 3
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tar")} == times
+    (tmp_path / "out/report.html").unlink()
+    run(pairs, tmp_path / "out", shard_size=4)
+    assert (tmp_path / "out/report.html").stat().st_size
 
 
 @pytest.mark.parametrize("size", [None, 0, 100, 1_000_000])

@@ -22,7 +22,7 @@ from pairloom.remote import Place, Remote
 from pairloom.remote.lock import leased
 from pairloom.remote.retry import Unreachable
 from pairloom.stats import Stats
-from pairloom.writers.parts import PRIVATE, remove_leftovers, write_json, write_whole
+from pairloom.writers.parts import PRIVATE, Parts, json_bytes, remove_leftovers, write_json, write_whole
 from pairloom.writers.shard import all_committed, data_name, manifest_name, manifests
 
 PLAN = "plan.json"
@@ -60,7 +60,7 @@ class Output:
         return self.path / STAGED if self.recipe.select else self.path
 
     def begin(self, restart: bool = False, extend: bool = False) -> Output:
-        """Make the folder this run's own, or find that it already is; then shards that try rejects again stand in the plan, too.
+        """Find the folder empty or this run's own, and empty it if asked; shards that try rejects again are added to the plan.
 
         Raises:
             UsageError: if it belongs to something else; the message says what differs and what can be done.
@@ -72,14 +72,13 @@ class Output:
             self._compare(known, extend)
             place = replace(self, plan=_grown(Plan.from_json(known), self.plan))
         self.tidy()
-        (self.path / SUMS).unlink(missing_ok=True)  # it is there when, and only when, the output is complete
-        place.write_plan()  # first of all: it makes the folder ours
-        write_whole(self.path / "recipe.yaml", self.recipe.to_yaml().encode())
         return place
 
-    def write_plan(self) -> None:
-        """Say what the output is made from."""
-        write_json(self.path / PLAN, self._said())
+    def claim(self) -> None:
+        """Make the folder this run's own, which from now on is not complete."""
+        (self.path / SUMS).unlink(missing_ok=True)  # it is there when, and only when, the output is complete
+        write_json(self.path / PLAN, {**self._about(), **self.plan.to_json()})
+        write_whole(self.path / "recipe.yaml", self.recipe.to_yaml().encode())
 
     def discard(self, shards: Iterable[int]) -> None:
         """Take back the commit of shards, so that they are made again."""
@@ -96,23 +95,22 @@ class Output:
         """The committed shards below `root`, by number."""
         return all_committed(self.root, self.recipe.staged().fingerprint(), len(self.plan.shards))
 
-    def _said(self) -> dict[str, Any]:
-        about = {
+    def _about(self) -> dict[str, Any]:
+        return {
             "pairloom": __version__,
             "versions": self.recipe.versions(),
             "recipe": self.recipe.to_literal(),
             "settings": self.settings,
         }
-        return {**about, **self.plan.to_json()}
 
     def _compare(self, known: dict[str, Any], extend: bool) -> None:
-        now = self._said()
+        now = self._about()
         differences = _steps_differ(known["recipe"], now["recipe"])
         for what in ("versions", "settings"):
             for name in sorted(known[what].keys() | now[what].keys()):
                 old, new = known[what].get(name), now[what].get(name)
                 differences += [f"{name}: was {old}, is {new}"] if old != new else []
-        differences += _inputs_differ(known["containers"], now["containers"], extend)
+        differences += _inputs_differ(known["containers"], self.plan.containers_json(), extend)
         if differences:
             lines = "\n".join(f"  {line}" for line in differences)
             raise UsageError(
@@ -209,16 +207,16 @@ def read_plan(path: Place) -> dict[str, Any] | None:
 
 def compile_manifest(path: Place, shards: Iterable[Stats], format: str) -> None:
     """Write `manifest.jsonl`, one line a shard, and the `sizes.json` that open_clip looks for."""
-    lines, sizes, shards = [], {}, list(shards)
-    for stats, data in zip(shards, manifests(path, [stats.shard for stats in shards]), strict=True):
-        if data is None:
-            raise RunError(f"shard {stats.shard} of {path} is no longer there: run again to make it anew")
-        manifest = json.loads(data)
-        lines.append(json.dumps(manifest, ensure_ascii=False, sort_keys=True) + "\n")
-        sizes[data_name(stats.shard, format)] = stats.pairs_out
-    write_whole(path / "manifest.jsonl", "".join(lines).encode())
-    if format == "webdataset":
-        write_json(path / "sizes.json", sizes)
+    shards = list(shards)
+    with Parts(path) as parts:
+        lines = parts.open("manifest.jsonl")
+        for stats, data in zip(shards, manifests(path, [stats.shard for stats in shards]), strict=True):
+            if data is None:
+                raise RunError(f"shard {stats.shard} of {path} is no longer there: run again to make it anew")
+            lines.write(json.dumps(json.loads(data), ensure_ascii=False, sort_keys=True).encode() + b"\n")
+        if format == "webdataset":
+            parts.open("sizes.json").write(json_bytes({data_name(one.shard, format): one.pairs_out for one in shards}))
+        parts.publish()
 
 
 def _grown(old: Plan, now: Plan) -> Plan:

@@ -29,10 +29,10 @@ from pairloom.report import write_report
 from pairloom.retry import with_retries
 from pairloom.run import Job
 from pairloom.select import publish
-from pairloom.stats import Stats, StepCount, Summary
-from pairloom.sums import write_sums
+from pairloom.stats import Stats, StepCount, Summary, add_steps
+from pairloom.sums import sums_agree, write_sums
 from pairloom.writers.parts import write_json
-from pairloom.writers.shard import FORMATS
+from pairloom.writers.shard import FORMATS, all_committed
 
 _PLUGINS = "plugins"  # among the settings: the versions of the packages that read the input, if any do
 _ENOUGH = 200  # pairs before the share of failures says anything
@@ -48,7 +48,7 @@ class Progress:
     again: Counter[str] = field(default_factory=Counter)
     _running: dict[int, Sequence[StepCount]] = field(default_factory=dict)
     _finished: set[int] = field(default_factory=set)
-    _total: tuple[StepCount, ...] = ()
+    _total: list[StepCount] = field(default_factory=list)
 
     @property
     def summary(self) -> Summary:
@@ -66,7 +66,7 @@ class Progress:
         for stats in shards:
             self._finished.add(stats.shard)
             self._running.pop(stats.shard, None)
-            self._total = _sum(self._total, stats.steps).steps
+            add_steps(self._total, stats.steps)
         self._tell()
 
     def _tell(self) -> None:
@@ -144,6 +144,15 @@ def run(
         progress = Progress(sum(shard.rows for shard in plan.shards) - plan.again.total(), max_reject, show, plan.again)
         progress.finish(done.values())
 
+        def summed(shards: dict[int, Stats]) -> Summary:
+            stats, seconds = (shards[index] for index in sorted(shards)), time.perf_counter() - start
+            return Summary.of(shown(str(made.path)), stats, seconds, len(plan.shards) - len(todo), plan.again)
+
+        if not todo and (whole := _whole(made, done)) is not None:
+            progress.check(summary := summed(whole))
+            return summary
+        made.claim()
+
         def hear(shard: int, counts: Sequence[StepCount]) -> None:
             still_ours()
             progress.hear(shard, counts)
@@ -156,13 +165,7 @@ def run(
         still_ours()
         if not failed and recipe.select:
             done = publish(made.root, made.path, recipe, format, list(done.values()))
-        summary = Summary.of(
-            shown(str(made.path)),
-            (done[index] for index in sorted(done)),
-            time.perf_counter() - start,
-            len(plan.shards) - len(todo),
-            plan.again,
-        )
+        summary = summed(done)
         how = {"engine": str(engine), "workers": workers or (1 if engine == "local" else None), **dataclasses.asdict(limits)}
         _record(made.path, summary, how, failed)
         if failed:
@@ -175,6 +178,15 @@ def run(
         write_sums(made.path, sorted(done))
         progress.check(summary)
     return summary
+
+
+def _whole(made: Output, done: dict[int, Stats]) -> dict[int, Stats] | None:
+    """The final shards of an output whose shards are all `done`, None unless a run ended there and all is as that left it."""
+    shards = range(len(made.plan.shards))
+    if not (made.path / "report.html").exists() or not sums_agree(made.path, shards):
+        return None
+    final = done if made.root == made.path else all_committed(made.path, None, len(shards))
+    return final if len(final) == len(shards) else None
 
 
 def place_of(inputs: str | Path | Sequence[str | Path], output: Place, recipe: Recipe, settings: dict[str, Any]) -> Output:

@@ -47,7 +47,9 @@ def repair(
     inputs, recipe = [one["name"] for one in plan["containers"]], Recipe.from_literal(plan["recipe"])
     made = pipeline.place_of(inputs, path, recipe, settings)
     with locked(path):
-        made.begin()
+        made = made.begin()
+        if faults:
+            made.claim()
         made.discard({fault.shard for fault in faults if fault.shard is not None})
     same = {name: settings[name] for name in ("format", "shard_size", "limit", "sample")}
     reading = pipeline.reading_of(settings)

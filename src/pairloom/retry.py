@@ -48,9 +48,7 @@ def with_retries(place: Output) -> Output:
         for start in range(0, len(numbers), size):
             chosen = {number: rows[number][1] for number in numbers[start : start + size]}
             shards.append(_shard(place.plan.shards, name, chosen, len(shards)))
-    place = replace(place, plan=Plan(place.plan.containers, tuple(shards)))
-    place.write_plan()
-    return place
+    return replace(place, plan=Plan(place.plan.containers, tuple(shards)))
 
 
 def _failed(place: Output) -> dict[str, dict[int, tuple[int, Row]]]:

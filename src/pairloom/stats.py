@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -33,7 +33,8 @@ class StepCount:
         self.pairs_in += other.pairs_in
         self.pairs_out += other.pairs_out
         self.seconds += other.seconds
-        self.reasons.update(other.reasons)
+        if other.reasons:
+            self.reasons.update(other.reasons)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> StepCount:
@@ -109,9 +110,7 @@ class Summary:
         count = 0
         for stats in shards:
             count += 1
-            steps = steps or [StepCount(step.name, step.decides) for step in stats.steps]
-            for total, step in zip(steps, stats.steps, strict=True):
-                total.add(step)
+            add_steps(steps, stats.steps)
             faults += stats.faults
         if steps:
             steps[0].pairs_in -= again.total()
@@ -157,6 +156,13 @@ class Summary:
         from pairloom.report.notebook import summary_frame
 
         return summary_frame(self)
+
+
+def add_steps(total: list[StepCount], steps: Sequence[StepCount]) -> None:
+    """Count in `total`, empty at first, what another shard counted step by step."""
+    total.extend(StepCount(step.name, step.decides) for step in steps[len(total) :])
+    for one, other in zip(total, steps, strict=True):
+        one.add(other)
 
 
 def _commonest(reasons: Counter[str]) -> Counter[str]:

@@ -34,6 +34,15 @@ def sums_of(path: Place, shards: Iterable[int]) -> dict[str, str]:
     return dict(sorted(sums.items()))
 
 
+def sums_agree(path: Place, shards: Iterable[int]) -> bool:
+    """Whether the digests are there, and are what would be written now."""
+    try:
+        sums = read_sums(path)
+        return bool(sums) and sums == sums_of(path, shards)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # something is missing or makes no sense
+        return False
+
+
 def read_sums(path: Place) -> dict[str, str]:
     """The digests by file name as they were written, none if the run did not end; raises `ValueError` if they make no sense."""
     if not (path / SUMS).exists():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from pairloom.engines import local
+from pairloom.engines.cluster import connected
 from pairloom.engines.ray import Ray
 from pairloom.errors import UsageError
 from pairloom.outcome import Outcome
@@ -29,5 +30,5 @@ def opened(engine: str | Ray) -> Iterator[Execute]:
     if isinstance(engine, str) and engine != "ray":
         raise UsageError(f"there is no engine {engine!r}; choose one of local, ray")
     cluster = Ray() if isinstance(engine, str) else engine
-    with cluster.connected():
+    with connected(cluster.address, cluster.takes):
         yield cluster.execute

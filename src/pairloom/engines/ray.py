@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pairloom.engines.cluster import room
 from pairloom.engines.local import Hear
 from pairloom.engines.node import TELL_SECONDS, Board, work
 from pairloom.errors import Interrupted, UsageError
-from pairloom.extras import need
 from pairloom.outcome import Outcome
 from pairloom.readers.model import Shard
 from pairloom.run import Job
 
 _RETRIES = 3  # of a shard whose worker or node died; one that kills its workers must not kill them all
-_ANSWER_SECONDS, _STOP_SECONDS = 5.0, 20.0
+_STOP_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +40,10 @@ class Ray:
         if self.cpus_per_task < 1 or self.gpus_per_task < 0 or (self.gpus_per_task > 1 and self.gpus_per_task % 1):
             raise UsageError("a task takes at least 1 CPU; GPUs are whole, or a share below 1")
 
-    @contextmanager
-    def connected(self) -> Iterator[None]:
-        """Be part of the cluster; a connection that is there already is used, and stays.
-
-        Raises:
-            UsageError: if Ray is not installed, there is no such cluster, or no node of it has what a task takes.
-        """
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here must not report home
-        ray = need("ray", "ray", "the engine ray")
-        ours = not ray.is_initialized()
-        try:
-            if ours:
-                self._answers()
-                ray.init(self.address, log_to_driver=False, logging_level="ERROR")
-        except (OSError, ValueError, RuntimeError) as fault:
-            raise UsageError(f"no Ray cluster can be reached at {self.address or 'this machine'}: {fault}") from None
-        try:
-            if not self._places(ray):
-                takes = f"{self.cpus_per_task} CPUs" + (f" and {self.gpus_per_task:g} GPUs" if self.gpus_per_task else "")
-                raise UsageError(f"no node of the Ray cluster has the {takes} that a task takes")
-            yield
-        finally:
-            if ours:
-                ray.shutdown()
+    @property
+    def takes(self) -> dict[str, float]:
+        """What a task takes of the resources of a node."""
+        return {"CPU": self.cpus_per_task, "GPU": self.gpus_per_task}
 
     def execute(self, job: Job, shards: Sequence[Shard], workers: int | None, hear: Hear) -> Iterator[Outcome]:
         """Run shards, at most `workers` at a time, by default as many as the cluster has room for.
@@ -83,7 +61,7 @@ class Ray:
         try:
             while True:
                 # One for each place is on its way when the one there ends; without any place all wait for one.
-                most = workers or max(1, 2 * self._places(ray))
+                most = workers or max(1, 2 * room(ray, self.takes))
                 running |= {task.remote(shared, shard, board): shard for shard in islice(waiting, max(0, most - len(running)))}
                 if not running:
                     return
@@ -99,18 +77,6 @@ class Ray:
             raise Interrupted("stopped") from None
         finally:
             _stop(ray, board, list(running))
-
-    def _answers(self) -> None:
-        """Raises `OSError` where nobody is: Ray itself would try for minutes."""
-        host, _, port = (self.address or "").removeprefix("ray://").rpartition(":")
-        if host and port.isdecimal():
-            socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
-
-    def _places(self, ray: Any) -> int:
-        """How many tasks the nodes that are there now have room for."""
-        takes = {"CPU": self.cpus_per_task, "GPU": self.gpus_per_task}
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        return sum(int(min(node.get(kind, 0) / share for kind, share in takes.items() if share)) for node in nodes)
 
 
 def _outcome(ray: Any, ref: Any, shard: Shard) -> Outcome:

@@ -116,9 +116,12 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values that `json.dumps` takes."""
-        containers = [asdict(each) | {"name": secretless(each.name)} for each in self.containers]
         shards = [asdict(each) | {"container": secretless(each.container)} for each in self.shards]
-        return {"containers": containers, "shards": shards}
+        return {"containers": self.containers_json(), "shards": shards}
+
+    def containers_json(self) -> list[dict[str, Any]]:
+        """The containers as plain values."""
+        return [asdict(each) | {"name": secretless(each.name)} for each in self.containers]
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:

@@ -83,13 +83,13 @@ class ShardFiles:
         self._parts.__exit__(kind, fault, trace)
 
 
-def committed(root: Place, index: int, fingerprint: str) -> Stats | None:
-    """The counts of a shard whose manifest is there, is of this fingerprint, and names files of the size it says."""
+def committed(root: Place, index: int, fingerprint: str | None) -> Stats | None:
+    """The counts of a shard whose manifest is there, is of this fingerprint if there is one, and names files of their sizes."""
     [data] = manifests(root, [index])
     return _counts(data, fingerprint, lambda name: (root / name).stat().st_size) if data else None
 
 
-def all_committed(root: Place, fingerprint: str, shards: int) -> dict[int, Stats]:
+def all_committed(root: Place, fingerprint: str | None, shards: int) -> dict[int, Stats]:
     """The shards that are `committed`, by number."""
     if isinstance(root, Path):
         found = [committed(root, index, fingerprint) for index in range(shards)]
@@ -115,11 +115,11 @@ def manifests(root: Place, shards: Sequence[int]) -> Iterator[bytes | None]:
         yield data
 
 
-def _counts(data: bytes, fingerprint: str, size: Callable[[str], int]) -> Stats | None:
+def _counts(data: bytes, fingerprint: str | None, size: Callable[[str], int]) -> Stats | None:
     try:
         manifest = json.loads(data)
         whole = all(size(name) == file["bytes"] for name, file in manifest["files"].items())
-        return Stats.from_json(manifest["stats"]) if whole and manifest["fingerprint"] == fingerprint else None
+        return Stats.from_json(manifest["stats"]) if whole and fingerprint in (None, manifest["fingerprint"]) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # it will be done again
 
