@@ -189,3 +189,20 @@ def test_urls_in_parquet_and_without_leave(server: str, tmp_path: Path) -> None:
         "missing_image": 1
     }
     assert not Server.asked
+
+
+@pytest.mark.parametrize("fetching", ["any", "no"])
+def test_what_signs_a_url_is_stored_nowhere(server: str, tmp_path: Path, fetching: str) -> None:
+    urls = [f"{server}/{name}?X-Amz-Signature=hidden&size=3" for name in ("image0", "image1", "missing", "web")]
+    reading = ReadOptions(fetch=fetching, image_column="URL")
+    run(
+        table(tmp_path / "urls.csv", [*urls, f"http://user:hidden@{server[7:]}/image"]),
+        tmp_path / "out",
+        "naive",
+        max_reject=1,
+        reading=reading,
+    )
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    rows = [row for path in files if path.suffix == ".parquet" for row in pq.read_table(path).to_pylist()]
+    assert len(rows) == 5 and sum("X-Amz-Signature=…&size=3" in row["source_key"] for row in rows) == 4
+    assert not [path for path in files if b"hidden" in path.read_bytes()] and "hidden" not in str(rows)

@@ -169,6 +169,18 @@ def test_what_may_not_be_had_is_told_at_once(pairs: Path, output: str, faulty: F
     assert time.monotonic() - start < 10
 
 
+def test_what_google_forbids_is_not_asked_again() -> None:
+    asked = []
+
+    def forbidden() -> None:
+        asked.append(1)
+        raise OSError("Forbidden: storage/v1/b/bucket/o\nno access")  # as gcsfs tells it, without a number
+
+    with pytest.raises(PermissionError, match="gs://bucket/x: the server says 403"):
+        retry.patiently(forbidden, "gs://bucket/x")
+    assert len(asked) == 1
+
+
 def job_for(pairs: Path, output: str, size: int = 4, fetch: Any = "no") -> tuple[Job, Any]:
     plan = plan_of(pairs, ReadOptions(), size, None, None)
     return Job(Recipe.load("naive").staged(), Remote(output), size), plan.shards

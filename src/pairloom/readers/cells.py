@@ -50,7 +50,7 @@ def make_row(
         found = texts()
     except Reject as reason:
         reject = reject or reason.bare()
-    return Row(printable(source_key), shown(source), data, found, extra, reject)
+    return Row(shown(source_key), shown(source), data, found, extra, reject)
 
 
 def read_file(path: str, limit: int, missing: str) -> bytes:
@@ -64,9 +64,9 @@ def read_file(path: str, limit: int, missing: str) -> bytes:
         with Path(path).open("rb") as file:
             data = file.read(limit + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise Reject(missing, f"no such file: {printable(path)}") from None
+        raise Reject(missing, f"no such file: {shown(path)}") from None
     except OSError as error:
-        raise Reject("unreadable", f"{printable(path)}: {error.strerror}") from None
+        raise Reject("unreadable", f"{shown(path)}: {error.strerror}") from None
     except ValueError as error:  # a NUL character in the name, or one that the file system can't encode
         raise Reject(missing, f"not a file name: {error}".encode(errors="backslashreplace").decode()) from None
     check_size(len(data), limit)  # the file may have grown in between

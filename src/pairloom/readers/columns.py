@@ -92,7 +92,7 @@ def table_row(
     link = values.get(columns.image)
     if options.fetch != "no" and is_web(link):
         row = table_row({**values, columns.image: b""}, columns, number, table, repeated, options)
-        return replace(row, source_key=printable(key_of(values, columns) or str(link)), image=None, url=str(link))
+        return replace(row, source_key=shown(key_of(values, columns) or str(link)), image=None, url=str(link))
     reject = Reject("duplicate_key", "an earlier row has the same key") if repeated else None
     key = key_of(values, columns) or _image_name(values.get(columns.image)) or str(number)
     extra = extra_of(values, (columns.image, columns.text, columns.key))

@@ -19,7 +19,7 @@ from pairloom.batch import Row
 from pairloom.choices import Fetch
 from pairloom.errors import Reject
 from pairloom.readers.cells import MAX_IMAGE_BYTES, check_size
-from pairloom.readers.model import printable
+from pairloom.readers.model import printable, shown
 
 AT_A_TIME, PER_HOST = 32, 4
 SECONDS, TRIES, REDIRECTS = 20.0, 3, 5
@@ -62,7 +62,7 @@ def _filled(row: Row, private: bool, hosts: dict[str, threading.Semaphore]) -> R
     except Reject as reject:
         return replace(row, reject=reject.bare())
     except ValueError as fault:
-        return replace(row, reject=Reject("bad_url", printable(str(fault))))
+        return replace(row, reject=Reject("bad_url", shown(str(fault))))
 
 
 def fetch_image(url: str, private: bool = False) -> bytes:
@@ -95,7 +95,7 @@ def _follow(url: str, deadline: float, private: bool) -> bytes:
         except TimeoutError:
             raise _Again(Reject("timeout", f"no answer within {SECONDS:g} s")) from None
         except (OSError, HTTPException) as fault:
-            raise _Again(Reject("unreachable", printable(f"{type(fault).__name__}: {fault}"))) from None
+            raise _Again(Reject("unreachable", shown(f"{type(fault).__name__}: {fault}"))) from None
         finally:
             if connection:
                 connection.close()

@@ -70,6 +70,8 @@ def _lasting(fault: BaseException, name: str) -> OSError | None:
         return kind(errno.EIO, f"{secretless(name)}: the server says {status}")
     if isinstance(cause, _LASTING) or (isinstance(cause, OSError) and cause.errno in _LASTING_CODES):
         return type(cause)(cause.errno or errno.EIO, f"{secretless(name)}: {_said(cause)}")
+    if isinstance(cause, OSError) and cause.errno is None and str(cause).startswith("Forbidden"):  # gcsfs says 403 so
+        return PermissionError(errno.EIO, f"{secretless(name)}: the server says 403")
     if isinstance(cause, OSError) or _of_network(cause):
         return None
     if _PASSING & {kind.__name__ for kind in type(cause).__mro__}:
