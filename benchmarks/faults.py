@@ -317,6 +317,16 @@ def damaged_before_resume(place: Place) -> bool:
     return place.is_whole()
 
 
+def clock_set_back(place: Place) -> bool:
+    """The run is killed, then the clock goes back by a day: all that was done is dated in the future."""
+    in_child(place.run, (0.2 + 0.8 * place.chance.random()) * place.seconds)
+    tomorrow = time.time() + 24 * 3600
+    for path in place.out.rglob("*"):
+        os.utime(path, (tomorrow, tomorrow))
+    place.run()
+    return place.is_whole()
+
+
 def two_runs_at_once(place: Place) -> bool:
     """Two of the same command at once: one is done, the other refuses."""
     processes = [subprocess.Popen(place.command("--workers", "1"), stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -375,6 +385,7 @@ FAULTS: dict[Callable[[Place], bool], int] = {
     file_size_limit: 30,
     disk_full: 30,
     read_only: 10,
+    clock_set_back: 9,
     damaged_before_resume: 50,
     two_runs_at_once: 10,
     flipped_byte: 1000,

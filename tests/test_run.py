@@ -240,6 +240,18 @@ def test_the_first_of_two_attempts_at_a_shard_counts(pairs: Path, tmp_path: Path
     assert inodes() == after
 
 
+def test_a_clock_that_was_set_back_changes_nothing(pairs: Path, tmp_path: Path) -> None:
+    run(pairs, tmp_path / "out", shard_size=4)
+    before = digest(tmp_path / "out")
+    for name in ("SHA256SUMS", "manifest/00001.json", "staged/manifest/00002.json"):
+        (tmp_path / "out" / name).unlink()
+    tomorrow = time.time() + 24 * 3600
+    for path in (tmp_path / "out").rglob("*"):
+        os.utime(path, (tomorrow, tomorrow))
+    run(pairs, tmp_path / "out", shard_size=4)
+    assert digest(tmp_path / "out") == before and verify(tmp_path / "out") == []
+
+
 def test_a_bug_in_one_shard_leaves_the_others_done(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pairloom.steps.image import Contain
 
