@@ -173,9 +173,7 @@ def run(
         made.tidy()  # a worker that died in a run that went on without it
         if runs:
             forget(runs)
-        compile_manifest(made.path, (done[index] for index in sorted(done)), format)
-        write_report(made.path)
-        write_sums(made.path, sorted(done))
+        _finish(made.path, done, format)
         progress.check(summary)
     return summary
 
@@ -187,6 +185,13 @@ def _whole(made: Output, done: dict[int, Stats]) -> dict[int, Stats] | None:
         return None
     final = done if made.root == made.path else all_committed(made.path, None, len(shards))
     return final if len(final) == len(shards) else None
+
+
+def _finish(path: Place, done: dict[int, Stats], format: str) -> None:
+    """Write what tells of all shards, the digests last."""
+    compile_manifest(path, (done[index] for index in sorted(done)), format)
+    write_report(path)
+    write_sums(path, sorted(done))
 
 
 def place_of(inputs: str | Path | Sequence[str | Path], output: Place, recipe: Recipe, settings: dict[str, Any]) -> Output:
