@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -39,7 +40,8 @@ class StepCount:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> StepCount:
         """The count that `asdict` made."""
-        return cls(**{**value, "reasons": Counter(value["reasons"])})
+        # One name for all shards, of which there may be a million.
+        return cls(**{**value, "name": sys.intern(value["name"]), "reasons": Counter(value["reasons"])})
 
 
 @dataclass(slots=True)
