@@ -155,7 +155,7 @@ def run(
         failed = _take_in(execute(job, todo, workers, hear), progress, done)
         still_ours()
         if not failed and recipe.select:
-            done = publish(made.root, made.path, recipe, format, list(done.values()))
+            done = publish(made.root, made.path, recipe, format, list(done.values()), threads=workers or 1)
         summary = Summary.of(
             shown(str(made.path)),
             (done[index] for index in sorted(done)),

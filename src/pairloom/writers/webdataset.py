@@ -19,6 +19,11 @@ from pairloom.writers.parts import Part
 _BLOCK = 512
 _RECORD = 20 * _BLOCK
 _UNSAID = ("image", "reject")
+
+# What is the same in every header: mode and owner, the time, and from the kind of member on all that follows the checksum.
+_OWNER, _TIME = b"0000644\x000000000\x000000000\0", b"\x0000000000000\0"
+_REST = b"0".ljust(101, b"\0") + b"ustar\x0000".ljust(255, b"\0")
+_SAME = sum(_OWNER + _TIME + _REST) + 8 * ord(" ")  # a checksum counts itself as spaces
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
@@ -41,18 +46,15 @@ class WebDatasetWriter:
                 "json": _encode(said).encode(),
                 "txt": texts[row].encode(),
             }
-            for suffix in sorted(members):
-                self._member(f"{values['key']}.{suffix}", members[suffix])
+            pieces: list[bytes] = []
+            for suffix, data in sorted(members.items()):
+                pieces += (_header(f"{values['key']}.{suffix}", len(data)), data, bytes(-len(data) % _BLOCK))
+            self._file.write(b"".join(pieces))
 
     def close(self) -> None:
         """Write the end of the archive."""
         size = self._file.size + 2 * _BLOCK
         self._file.write(bytes(2 * _BLOCK + -size % _RECORD))
-
-    def _member(self, name: str, data: bytes) -> None:
-        self._file.write(_header(name, len(data)))
-        self._file.write(data)
-        self._file.write(bytes(-len(data) % _BLOCK))
 
 
 def final_texts(batch: Batch) -> list[str]:
@@ -64,17 +66,9 @@ def _header(name: str, size: int) -> bytes:
     # Own header instead of tarfile's: three of them a pair would cost more than all else that writing does.
     if size >= 8**11:
         raise ValueError(f"{name} is too large for a tar member")
-    fields = (
-        name.encode("ascii").ljust(100, b"\0"),
-        b"0000644\x000000000\x000000000\0",
-        b"%011o\0" % size,
-        b"00000000000\0        0",
-        bytes(100),
-        b"ustar\x0000",
-        bytes(247),
-    )
-    block = b"".join(fields)[:_BLOCK]
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    said, length = name.encode("ascii"), b"%011o" % size
+    total = _SAME + sum(said) + sum(length)
+    return b"".join((said.ljust(100, b"\0"), _OWNER, length, _TIME, b"%06o\0 " % total, _REST))
 
 
 def _blank(kind: pa.DataType) -> Any:
