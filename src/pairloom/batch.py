@@ -133,13 +133,17 @@ class Batch:
 
 
 def _array(values: list[Any], type: pa.DataType) -> pa.Array:
-    """Values as an Arrow array; files are copied once, where Arrow copies again each time that it needs more room."""
+    """Values as an Arrow array. Files are copied once, where Arrow copies again each time that it needs more room."""
     if type != pa.large_binary():
         return pa.array(values, type)
     ends = np.cumsum([0, *(len(value or b"") for value in values)], dtype=np.int64)
+    data = pa.allocate_buffer(int(ends[-1]))
+    room = memoryview(data).cast("B")
+    for start, value in zip(ends.tolist(), values, strict=False):
+        if value:
+            room[start : start + len(value)] = value
     there = pa.array([value is not None for value in values], pa.bool_()).buffers()[1]
-    data = b"".join(value or b"" for value in values)
-    return pa.Array.from_buffers(type, len(values), [there, pa.py_buffer(ends), pa.py_buffer(data)])
+    return pa.Array.from_buffers(type, len(values), [there, pa.py_buffer(ends), data])
 
 
 def _reject_cell(reject: Reject | None) -> dict[str, str] | None:

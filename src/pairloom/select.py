@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,6 @@ from typing import IO
 
 import pyarrow as pa
 
-from pairloom.readers.webdataset import TarHeader
 from pairloom.recipe import Recipe
 from pairloom.remote import Place
 from pairloom.stats import Stats, StepCount
@@ -24,6 +22,7 @@ from pairloom.step import Selection
 from pairloom.writers.ledger import REJECTS, TableWriter, read_schema, read_tables
 from pairloom.writers.parts import Part, Parts
 from pairloom.writers.shard import commit_shard, committed, data_name, manifest_name
+from pairloom.writers.webdataset import members
 
 _PIECE = 1 << 18
 
@@ -161,11 +160,11 @@ def _rejects(rows: pa.Table, dropped: Dropped) -> pa.Table:
 
 def _filter_tar(source: Place, part: Part, keep: Callable[[str], bool]) -> None:
     """Copy the members of kept pairs as they are, headers and all."""
-    with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=TarHeader) as tar:
-        for kept, run in groupby(tar, lambda member: keep(member.name.partition(".")[0])):
-            members = list(run)
+    with source.open("rb") as file:
+        for kept, run in groupby(members(file), lambda member: keep(member[0].partition(".")[0])):
+            places = [(start, end) for _, start, end in run]
             if kept:
-                _copy(file, members[0].offset, members[-1].offset_data + -(-members[-1].size // 512) * 512, part)
+                _copy(file, places[0][0], places[-1][1], part)
     part.write(bytes(1024 + -(part.size + 1024) % 10_240))
 
 

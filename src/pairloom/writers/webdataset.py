@@ -8,11 +8,13 @@ Hugging Face `datasets` infers one schema from the first samples.
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import IO, Any
 
 import pyarrow as pa
 
 from pairloom.batch import Batch
+from pairloom.errors import RunError
 from pairloom.steps.header import suffix_of
 from pairloom.writers.parts import Part
 
@@ -55,6 +57,29 @@ class WebDatasetWriter:
         """Write the end of the archive."""
         size = self._file.size + 2 * _BLOCK
         self._file.write(bytes(2 * _BLOCK + -size % _RECORD))
+
+
+def members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
+    """The members of a tar that was written here, each by name, with where its header begins and where the next one does.
+
+    Raises:
+        RunError: if it is damaged.
+    """
+    end = 0
+    while True:
+        start = end
+        file.seek(start)
+        header = file.read(_BLOCK)
+        if header == bytes(_BLOCK):
+            return
+        try:
+            name, size = header[:100].rstrip(b"\0").decode("ascii"), int(header[124:135], 8)
+        except ValueError:
+            name, size = "", 0
+        if _header(name, size) != header:
+            raise RunError(f"a shard is not as it was written, from byte {start} on; `pairloom verify` tells which")
+        end = start + _BLOCK + -(-size // _BLOCK) * _BLOCK
+        yield name, start, end
 
 
 def final_texts(batch: Batch) -> list[str]:
