@@ -254,18 +254,22 @@ def test_one_large_value_in_a_dictionary_is_not_taken_for_small(tmp_path: Path) 
 @pytest.mark.parametrize("name", ["a.jpg", "dir/sub/中文.jpg", "x" * 95 + ".jpg", "d" * 90 + "/" + "f" * 60 + ".jpg"])
 def test_plain_headers_are_read_as_tarfile_reads_them(format: int, name: str) -> None:
     info = tarfile.TarInfo(name)
-    info.size, info.mtime, info.uname = 123_456, 1_700_000_000, "someone"
-    block = info.tobuf(format)[-512:]
-    for dirt in (b"", b"\1"):
-        block = dirt + block[len(dirt) :]
-        results = []
-        for kind in (TarHeader, tarfile.TarInfo):
-            try:
-                read = kind.frombuf(block, "utf-8", "surrogateescape")
-                results.append((read.name, read.size, read.type))
-            except tarfile.HeaderError as error:
-                results.append(str(error))
-        assert results[0] == results[1]
+    info.size, info.mtime, info.uname = 700, 1_700_000_000, "someone"
+    about_all = tarfile.TarInfo.create_pax_global_header({"path": "another.jpg"}) if format == tarfile.PAX_FORMAT else b""
+    for before in (b"", about_all):
+        one = before + info.tobuf(format) + bytes(1024)
+        for dirt in (b"", b"\1"):
+            data = dirt + one[len(dirt) :] + info.tobuf(format) + bytes(2048)
+            assert _members(data, TarHeader) == _members(data, tarfile.TarInfo)
+
+
+def _members(data: bytes, kind: type[tarfile.TarInfo]) -> list[tuple[object, ...]] | str:
+    """Every member of a tar with its place, or what is wrong."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), tarinfo=kind) as tar:
+            return [(one.name, one.size, one.type, one.offset, one.offset_data) for one in tar]
+    except tarfile.ReadError as error:
+        return str(error)
 
 
 def test_huge_tars_keep_no_headers(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import webdataset
 from conftest import write_pairs
 from PIL import Image
 
-from pairloom import run
-from pairloom.writers.webdataset import _header
+from pairloom import Batch, Row, run
+from pairloom.errors import RunError
+from pairloom.writers.webdataset import _header, members
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +111,29 @@ def test_stored_images_keep_their_ratio_and_carry_no_metadata(made: Path) -> Non
     image = Image.open(io.BytesIO(data))
     assert image.size == (100, 80)
     assert not image.getexif() and "icc_profile" not in image.info
+
+
+def test_members_of_our_tars_are_where_tarfile_finds_them(made: Path) -> None:
+    path = made / "tars" / "00001.tar"
+    with tarfile.open(path) as tar, path.open("rb") as file:
+        found = list(members(file))
+        assert [(name, start) for name, start, _ in found] == [(member.name, member.offset) for member in tar]
+    assert [end for _, _, end in found[:-1]] == [start for _, start, _ in found[1:]]
+
+
+@pytest.mark.parametrize("place", [0, 126, 150, 300])
+def test_a_damaged_header_of_ours_is_no_end_of_the_shard(made: Path, place: int) -> None:
+    data = bytearray((made / "tars" / "00001.tar").read_bytes())
+    *_, (_, start, _) = members(io.BytesIO(data))
+    data[start + place] ^= 0x11
+    with pytest.raises(RunError, match=f"from byte {start} on"):
+        list(members(io.BytesIO(data)))
+
+
+def test_a_batch_holds_files_as_they_were_read() -> None:
+    files = [b"one", None, b"", b"x" * 100_000, None]
+    batch = Batch.read([str(row) for row in range(5)], [Row("", "", data) for data in files])
+    assert batch["image"] == files
+    assert batch.take([3, 1, 0])["image"] == [files[3], None, b"one"]
+    assert batch.with_columns({}, image=reversed(files))["image"] == files[::-1]
+    batch.table.validate(full=True)

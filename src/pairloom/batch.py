@@ -78,7 +78,7 @@ class Batch:
             "extra": [row.extra for row in rows],
             "reject": [_reject_cell(row.reject) for row in rows],
         }
-        return cls(pa.table([pa.array(columns[name], type) for name, type in READ.items()], names=list(READ)))
+        return cls(pa.table([_array(columns[name], type) for name, type in READ.items()], names=list(READ)))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -94,10 +94,9 @@ class Batch:
         for name, column in values.items():
             place = table.schema.get_field_index(name)
             if place >= 0:
-                array = pa.array(list(column), table.schema.field(place).type)
-                table = table.set_column(place, name, array)
+                table = table.set_column(place, name, _array(list(column), table.schema.field(place).type))
             else:
-                table = table.append_column(name, pa.array(list(column), types[name]))
+                table = table.append_column(name, _array(list(column), types[name]))
         return Batch(table, self.pixels)
 
     def with_pixels(self, pixels: Sequence[Pixels] | None) -> Batch:
@@ -115,10 +114,11 @@ class Batch:
 
     def split(self) -> tuple[Batch, Batch]:
         """The rows that are still good, and those marked as rejected (without image and pixels)."""
-        bad = self.table.column("reject").is_valid()
-        good = [row for row, is_bad in enumerate(bad.to_pylist()) if not is_bad]
-        if len(good) == len(self):
+        cells = self.table.column("reject")
+        if cells.null_count == len(self):
             return self, Batch(self.table.slice(0, 0))
+        bad = cells.is_valid()
+        good = [row for row, is_bad in enumerate(bad.to_pylist()) if not is_bad]
         return self.take(good), Batch(self.table.drop_columns(["image"]).filter(bad))
 
     def take(self, rows: Sequence[int]) -> Batch:
@@ -130,6 +130,20 @@ class Batch:
         from pairloom.report.notebook import batch_frame
 
         return batch_frame(self)
+
+
+def _array(values: list[Any], type: pa.DataType) -> pa.Array:
+    """Values as an Arrow array. Files are copied once, where Arrow copies again each time that it needs more room."""
+    if type != pa.large_binary():
+        return pa.array(values, type)
+    ends = np.cumsum([0, *(len(value or b"") for value in values)], dtype=np.int64)
+    data = pa.allocate_buffer(int(ends[-1]))
+    room = memoryview(data).cast("B")
+    for start, value in zip(ends.tolist(), values, strict=False):
+        if value:
+            room[start : start + len(value)] = value
+    there = pa.array([value is not None for value in values], pa.bool_()).buffers()[1]
+    return pa.Array.from_buffers(type, len(values), [there, pa.py_buffer(ends), data])
 
 
 def _reject_cell(reject: Reject | None) -> dict[str, str] | None:

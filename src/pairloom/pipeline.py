@@ -164,7 +164,7 @@ def run(
         failed = _take_in(execute(job, todo, workers, hear), progress, done)
         still_ours()
         if not failed and recipe.select:
-            done = publish(made.root, made.path, recipe, format, list(done.values()))
+            done = publish(made.root, made.path, recipe, format, list(done.values()), threads=workers or 1)
         summary = summed(done)
         how = {"engine": str(engine), "workers": workers or (1 if engine == "local" else None), **dataclasses.asdict(limits)}
         _record(made.path, summary, how, failed)

@@ -12,9 +12,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata, resources
 from itertools import zip_longest
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -138,9 +140,10 @@ def fingerprint_of(literal: Mapping[str, Any], versions: Mapping[str, str]) -> s
     return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """The versions of the libraries that the bytes of an output depend on."""
-    return {name: metadata.version(name) for name in _LOCKED}
+    return MappingProxyType({name: metadata.version(name) for name in _LOCKED})
 
 
 def recipe_text(name: str) -> str:

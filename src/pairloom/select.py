@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from typing import IO
 
 import pyarrow as pa
 
-from pairloom.readers.webdataset import TarHeader
 from pairloom.recipe import Recipe
 from pairloom.remote import Place
 from pairloom.stats import Stats, StepCount
@@ -21,28 +22,41 @@ from pairloom.step import Selection
 from pairloom.writers.ledger import REJECTS, TableWriter, read_schema, read_tables
 from pairloom.writers.parts import Part, Parts
 from pairloom.writers.shard import commit_shard, committed, data_name, manifest_name
+from pairloom.writers.webdataset import members
+
+_PIECE = 1 << 18
 
 Dropped = dict[str, tuple[Selection, str]]
 """What a selection drops: by key, the selection and its message."""
 
 
 def publish(
-    staged: Place, final: Place, recipe: Recipe, format: str, shards: Sequence[Stats], scores: pa.Table | None = None
+    staged: Place,
+    final: Place,
+    recipe: Recipe,
+    format: str,
+    shards: Sequence[Stats],
+    scores: pa.Table | None = None,
+    threads: int = 1,
 ) -> dict[int, Stats]:
-    """Write the final shards below `final` from those below `staged`; shards that are there already are left alone."""
+    """Write the final shards below `final` from those below `staged`, `threads` at a time; those there already are left alone."""
     shards = sorted(shards, key=lambda stats: stats.shard)
     dropped = decide(staged, recipe.select, [stats.shard for stats in shards], scores)
-    done = {}
-    for stats in shards:
-        here = _dropped_here(staged, stats.shard, dropped)
-        fingerprint = _fingerprint(recipe, here)
-        done[stats.shard] = chosen = _count(stats, recipe.select, here)
-        old = committed(final, stats.shard, fingerprint)
-        if old is None or old.to_json() != chosen.to_json():
-            with Parts(final) as parts:
-                _copy_shard(staged, parts, stats.shard, format, here)
-                commit_shard(final, parts, fingerprint, chosen)
-    return done
+    with ThreadPoolExecutor(threads) as pool:  # most of it is digests, and waiting for the disk
+        chosen = pool.map(lambda stats: _publish_shard(staged, final, recipe, format, stats, dropped), shards)
+        return {stats.shard: stats for stats in chosen}
+
+
+def _publish_shard(staged: Place, final: Place, recipe: Recipe, format: str, stats: Stats, dropped: Dropped) -> Stats:
+    here = _dropped_here(staged, stats.shard, dropped)
+    fingerprint = _fingerprint(recipe, here)
+    chosen = _count(stats, recipe.select, here)
+    old = committed(final, stats.shard, fingerprint)
+    if old is None or old.to_json() != chosen.to_json():
+        with Parts(final) as parts:
+            _copy_shard(staged, parts, stats.shard, format, here)
+            commit_shard(final, parts, fingerprint, chosen)
+    return chosen
 
 
 def decide(staged: Place, select: Sequence[Selection], shards: Sequence[int], scores: pa.Table | None = None) -> Dropped:
@@ -146,12 +160,18 @@ def _rejects(rows: pa.Table, dropped: Dropped) -> pa.Table:
 
 def _filter_tar(source: Place, part: Part, keep: Callable[[str], bool]) -> None:
     """Copy the members of kept pairs as they are, headers and all."""
-    with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=TarHeader) as tar:
-        for member in tar:
-            if keep(member.name.partition(".")[0]):
-                file.seek(member.offset)
-                part.write(file.read(member.offset_data - member.offset + -(-member.size // 512) * 512))
+    with source.open("rb") as file:
+        for kept, run in groupby(members(file), lambda member: keep(member[0].partition(".")[0])):
+            places = [(start, end) for _, start, end in run]
+            if kept:
+                _copy(file, places[0][0], places[-1][1], part)
     part.write(bytes(1024 + -(part.size + 1024) % 10_240))
+
+
+def _copy(file: IO[bytes], start: int, end: int, part: Part) -> None:
+    file.seek(start)
+    for place in range(start, end, _PIECE):
+        part.write(file.read(min(_PIECE, end - place)))
 
 
 def _filter_table(source: Place, part: Part, keep: Callable[[str], bool]) -> None:

@@ -178,15 +178,19 @@ _pool: ThreadPoolExecutor | None = None
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Let steps work on `count` pairs of a batch at a time, here inside; the results are the same with any number."""
-    global _pool
-    if count <= 1:
+    use_threads(count)
+    try:
         yield
-        return
-    with ThreadPoolExecutor(count, f"pairloom-{os.getpid()}") as _pool:
-        try:
-            yield
-        finally:
-            _pool = None
+    finally:
+        use_threads(1)
+
+
+def use_threads(count: int) -> None:
+    """Within `threads`, between batches: another number from here on."""
+    global _pool
+    if _pool:
+        _pool.shutdown()
+    _pool = ThreadPoolExecutor(count, f"pairloom-{os.getpid()}") if count > 1 else None
 
 
 def _short(value: object, limit: int = 80) -> str:

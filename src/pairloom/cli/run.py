@@ -74,15 +74,19 @@ def run(
 ) -> None:
     """Prepare the pairs of INPUT into shards in OUTPUT. Run the same again to go on after a stop."""
     from pairloom import pipeline
+    from pairloom.arrow import spare_pandas
     from pairloom.engines.ray import Ray
+    from pairloom.recipe import Recipe
 
     cluster = Ray(address, cpus_per_task, gpus_per_task)
     if engine == "local" and cluster != Ray():
         raise UsageError("--address, --cpus-per-task and --gpus-per-task are for --engine ray")
+    line = Recipe.load(recipe)
+    spare_pandas(line.steps)
     # Ray prints what it notices
     with resumable(output), redirect_stdout(sys.stderr), ProgressView(quiet=json_) as view:
         summary = pipeline.run(
-            input, output, recipe,
+            input, output, line,
             workers=workers or (cores() if engine == "local" else None),
             engine="local" if engine == "local" else cluster,
             format=format, shard_size=shard_size, limit=limit, sample=sample,

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from typing import Any
 
+from pairloom.arrow import spare_pandas
 from pairloom.attempt import FRUITLESS, attempt_shard, killed
 from pairloom.child import PULSE, Child
 from pairloom.errors import Interrupted, RunError
@@ -23,6 +24,7 @@ from pairloom.outcome import Outcome
 from pairloom.readers.model import Shard
 from pairloom.run import Job
 from pairloom.stats import StepCount
+from pairloom.step import use_threads
 
 Hear = Callable[[int, Sequence[StepCount]], None]
 """Hears how far a shard is; may raise to stop the run."""
@@ -32,7 +34,8 @@ _log = logging.getLogger(__name__)
 
 
 def execute(job: Job, shards: Sequence[Shard], workers: int | None, hear: Hear) -> Iterator[Outcome]:
-    """Run shards, at most `workers` at a time, by default one; with fewer shards than workers each works with several threads.
+    """Run shards, at most `workers` at a time, by default one; with fewer shards than workers, as at the end of a run, those that
+    are under way work with several threads.
 
     A worker process that dies is replaced, and its shard begun again, `FRUITLESS` times at most.
 
@@ -47,7 +50,7 @@ def execute(job: Job, shards: Sequence[Shard], workers: int | None, hear: Hear) 
         if processes == 1 and not job.limits.on:  # a process can be ended, a thread starts in no time
             yield from _in_thread(job, shards, hear)
         else:
-            yield from _Crew(job, shards, hear).work(processes)
+            yield from _Crew(job, shards, hear, workers).work(processes)
     except KeyboardInterrupt:
         raise Interrupted("stopped") from None
 
@@ -82,8 +85,8 @@ def _in_thread(job: Job, shards: Sequence[Shard], hear: Hear) -> Iterator[Outcom
 class _Crew:
     """Worker processes, each at one shard at a time."""
 
-    def __init__(self, job: Job, shards: Sequence[Shard], hear: Hear) -> None:
-        self._job, self._hear = job, hear
+    def __init__(self, job: Job, shards: Sequence[Shard], hear: Hear, cores: int) -> None:
+        self._job, self._hear, self._cores = job, hear, cores
         self._waiting = deque(shards)
         self._workers: dict[Any, tuple[Child, Shard]] = {}
         self._fates: dict[int, list[str]] = {}
@@ -110,6 +113,13 @@ class _Crew:
         else:
             self._workers.pop(child.connection, None)
             child.end()
+            self._share()
+
+    def _share(self) -> None:
+        """Let those that are still at work have the cores of those that are not; more threads take more memory, though."""
+        if self._workers and self._job.limits.worker_memory is None:
+            for child, _ in self._workers.values():
+                child.tell(self._cores // len(self._workers))
 
     def _take(self, child: Child, shard: Shard) -> Iterator[Outcome]:
         try:
@@ -152,13 +162,17 @@ class _Crew:
 
 
 def _serve(connection: Connection, job: Job) -> None:
-    """One shard after the other, until told to stop: anything that comes while a shard is under way means that."""
+    """One shard after the other, until told to stop by None; a number says how many threads to use."""
 
     def tell(counts: Sequence[StepCount]) -> None:
-        if connection.poll():
-            raise Interrupted("stopped")
+        while connection.poll():
+            if (count := connection.recv()) is None:
+                raise Interrupted("stopped")
+            use_threads(count)
         connection.send(counts)
 
+    spare_pandas(job.recipe.steps)
     with suppress(Interrupted, EOFError):
-        while (shard := connection.recv()) is not None:
-            connection.send(attempt_shard(job, shard, tell))
+        while (thing := connection.recv()) is not None:
+            if isinstance(thing, Shard):  # else it came too late for the last one
+                connection.send(attempt_shard(job, thing, tell))

@@ -8,6 +8,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby, islice
 from typing import IO, Any, Self
 
@@ -35,22 +36,34 @@ _NAME = re.compile(r"^((?:.*/|)[^./]+)[.]([^/]*)$", re.DOTALL)
 _META = re.compile(r"__[^/]*__($|/)")
 # What tarfile lets through, beyond its own errors, when a header holds nonsense.
 _BAD_HEADER = (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError, KeyError, RecursionError)
-
-
 _OCTAL = re.compile(rb"[0-7]{11}[ \0]")
+_sum = lru_cache(maxsize=16)(sum)  # the second half is the same in most headers of an archive
 
 
 class TarHeader(tarfile.TarInfo):
     """A header, read ten times as fast if it is that of a plain file as nearly all are; tarfile does the rest."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        file = tar.fileobj
+        assert file is not None
+        start = file.tell()
+        info = None if tar.pax_headers else cls._plain(file.read(tarfile.BLOCKSIZE), tar.encoding, tar.errors)
+        if info is None:
+            file.seek(start)
+            return super().fromtarfile(tar)
+        info.offset, info.offset_data = start, start + tarfile.BLOCKSIZE
+        tar.offset = info.offset_data + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        return info
+
+    @classmethod
+    def _plain(cls, buf: bytes, encoding: str | None, errors: str) -> Self | None:
         # A prefix at 345 would belong to the name.
         if len(buf) != tarfile.BLOCKSIZE or buf[156:157] != tarfile.REGTYPE or buf[345] or not _OCTAL.fullmatch(buf, 124, 136):
-            return super().frombuf(buf, encoding, errors)
-        if b"%06o\0" % (sum(buf) - sum(buf[148:156]) + 8 * ord(" ")) != buf[148:155]:
-            return super().frombuf(buf, encoding, errors)
-        info = cls(bytes(buf[:100]).partition(b"\0")[0].decode(encoding, errors))
+            return None
+        if b"%06o\0" % (sum(buf[:148]) + 8 * ord(" ") + _sum(buf[156:])) != buf[148:155]:
+            return None
+        info = cls(buf[:100].partition(b"\0")[0].decode(encoding or "utf-8", errors))
         info.size = int(buf[124:135], 8)
         return info
 

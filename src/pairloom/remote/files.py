@@ -10,9 +10,6 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import IO, Any
 
-import fsspec
-from fsspec.asyn import sync
-
 from pairloom.errors import UsageError
 from pairloom.remote.names import secretless
 from pairloom.remote.reading import BUFFER, Ranges
@@ -183,6 +180,8 @@ class Remote:
         def fetch() -> bytes:
             system, path = _system(self.url)
             if self.url.startswith(("http://", "https://")):
+                from fsspec.asyn import sync
+
                 data: bytes = sync(system.loop, _http_range, system, path, start, end, timeout=SECONDS)
             else:
                 data = self._once("cat_file", start=start, end=end)
@@ -202,6 +201,8 @@ class Remote:
 
 def _system(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path there. It remembers no listings: others write, too."""
+    import fsspec  # late, as most runs know no URLs
+
     try:
         system, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except ImportError:

@@ -32,12 +32,15 @@ class TableWriter:
         self._writer = pq.ParquetWriter(file, schema, compression="zstd", store_schema=True)
         self._rows = rows
         self._waiting: list[pa.Table] = []
+        self._held = 0
 
     def write(self, table: pa.Table) -> None:
         """Append a table of the same columns."""
         if table.num_rows:
-            self._waiting.append(table.select(self._schema.names).cast(self._schema))
-        if sum(t.num_rows for t in self._waiting) >= self._rows or sum(t.nbytes for t in self._waiting) >= _GROUP_BYTES:
+            table = table.select(self._schema.names).cast(self._schema)
+            self._waiting.append(table)
+            self._held += table.nbytes
+        if sum(t.num_rows for t in self._waiting) >= self._rows or self._held >= _GROUP_BYTES:
             self._flush()
 
     def close(self) -> None:
@@ -48,7 +51,7 @@ class TableWriter:
     def _flush(self) -> None:
         if self._waiting:
             table = pa.concat_tables(self._waiting).combine_chunks()
-            self._waiting = []
+            self._waiting, self._held = [], 0
             self._writer.write_table(table, row_group_size=table.num_rows)
 
 

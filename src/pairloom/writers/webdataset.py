@@ -8,17 +8,24 @@ Hugging Face `datasets` infers one schema from the first samples.
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import IO, Any
 
 import pyarrow as pa
 
 from pairloom.batch import Batch
+from pairloom.errors import RunError
 from pairloom.steps.header import suffix_of
 from pairloom.writers.parts import Part
 
 _BLOCK = 512
 _RECORD = 20 * _BLOCK
 _UNSAID = ("image", "reject")
+
+# What is the same in every header: mode and owner, the time, and from the kind of member on all that follows the checksum.
+_OWNER, _TIME = b"0000644\x000000000\x000000000\0", b"\x0000000000000\0"
+_REST = b"0".ljust(101, b"\0") + b"ustar\x0000".ljust(255, b"\0")
+_SAME = sum(_OWNER + _TIME + _REST) + 8 * ord(" ")  # a checksum counts itself as spaces
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
@@ -41,18 +48,38 @@ class WebDatasetWriter:
                 "json": _encode(said).encode(),
                 "txt": texts[row].encode(),
             }
-            for suffix in sorted(members):
-                self._member(f"{values['key']}.{suffix}", members[suffix])
+            pieces: list[bytes] = []
+            for suffix, data in sorted(members.items()):
+                pieces += (_header(f"{values['key']}.{suffix}", len(data)), data, bytes(-len(data) % _BLOCK))
+            self._file.write(b"".join(pieces))
 
     def close(self) -> None:
         """Write the end of the archive."""
         size = self._file.size + 2 * _BLOCK
         self._file.write(bytes(2 * _BLOCK + -size % _RECORD))
 
-    def _member(self, name: str, data: bytes) -> None:
-        self._file.write(_header(name, len(data)))
-        self._file.write(data)
-        self._file.write(bytes(-len(data) % _BLOCK))
+
+def members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
+    """The members of a tar that was written here, each by name, with where its header begins and where the next one does.
+
+    Raises:
+        RunError: if it is damaged.
+    """
+    end = 0
+    while True:
+        start = end
+        file.seek(start)
+        header = file.read(_BLOCK)
+        if header == bytes(_BLOCK):
+            return
+        try:
+            name, size = header[:100].rstrip(b"\0").decode("ascii"), int(header[124:135], 8)
+        except ValueError:
+            name, size = "", 0
+        if _header(name, size) != header:
+            raise RunError(f"a shard is not as it was written, from byte {start} on; `pairloom verify` tells which")
+        end = start + _BLOCK + -(-size // _BLOCK) * _BLOCK
+        yield name, start, end
 
 
 def final_texts(batch: Batch) -> list[str]:
@@ -64,17 +91,9 @@ def _header(name: str, size: int) -> bytes:
     # Own header instead of tarfile's: three of them a pair would cost more than all else that writing does.
     if size >= 8**11:
         raise ValueError(f"{name} is too large for a tar member")
-    fields = (
-        name.encode("ascii").ljust(100, b"\0"),
-        b"0000644\x000000000\x000000000\0",
-        b"%011o\0" % size,
-        b"00000000000\0        0",
-        bytes(100),
-        b"ustar\x0000",
-        bytes(247),
-    )
-    block = b"".join(fields)[:_BLOCK]
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    said, length = name.encode("ascii"), b"%011o" % size
+    total = _SAME + sum(said) + sum(length)
+    return b"".join((said.ljust(100, b"\0"), _OWNER, length, _TIME, b"%06o\0 " % total, _REST))
 
 
 def _blank(kind: pa.DataType) -> Any:

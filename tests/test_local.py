@@ -1,0 +1,82 @@
+"""Worker processes: whose cores they use, and what they load."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from conftest import write_pairs
+from test_run import digest
+
+from pairloom import Letterbox, Recipe, TextStep
+from pairloom.engines.local import _serve
+from pairloom.outcome import Outcome
+from pairloom.pipeline import plan_of
+from pairloom.readers.model import ReadOptions
+from pairloom.run import Job, run_shard
+from pairloom.step import STEPS, step
+
+
+@pytest.fixture
+def noted() -> Iterator[list[str]]:
+    """The names of the threads that work on texts."""
+    names: list[str] = []
+
+    @step("note_thread")
+    class NoteThread(TextStep):
+        """Says which thread it is in."""
+
+        seen: ClassVar[list[str]] = names
+
+        def text(self, text: str) -> str:
+            self.seen.append(threading.current_thread().name)
+            return text
+
+    yield names
+    del STEPS["note_thread"]
+
+
+def test_a_worker_goes_on_with_the_cores_that_others_left(tmp_path: Path, noted: list[str]) -> None:
+    plan = plan_of(write_pairs(tmp_path / "pairs", 150), ReadOptions(), 1000, None, None)
+    recipe = Recipe((STEPS["decode"](), STEPS["note_thread"](), Letterbox(32), STEPS["encode"]()))
+    run_shard(Job(recipe, tmp_path / "alone"), plan.shards[0])
+    noted.clear()
+
+    ours, theirs = multiprocessing.Pipe()
+    worker = threading.Thread(target=_serve, args=(theirs, Job(recipe, tmp_path / "shared")), name="worker")
+    for thing in (plan.shards[0], 2):
+        ours.send(thing)
+    worker.start()
+    while not isinstance(outcome := ours.recv(), Outcome):
+        pass
+    for thing in (2, None):  # the first comes too late for any shard
+        ours.send(thing)
+    worker.join()
+
+    assert outcome.stats is not None and outcome.stats.pairs_out == 150
+    assert set(noted[:64]) == {"worker"} and set(noted[64:]).isdisjoint({"worker"}) and len(set(noted[64:])) <= 2
+    assert digest(tmp_path / "shared") == digest(tmp_path / "alone")
+
+
+@pytest.mark.parametrize(("code", "known"), [("", False), ("Letterbox.__module__ = 'other'", True)])
+def test_arrow_imports_pandas_only_for_code_of_others(code: str, known: bool) -> None:
+    pytest.importorskip("pandas")
+    said = f"""
+import sys
+from pairloom import Batch, Letterbox, Row
+from pairloom.arrow import spare_pandas
+{code}
+spare_pandas([Letterbox(32)])
+Batch.read(["0"], [Row("", "")])
+print("pandas" in sys.modules)
+import pandas, pyarrow
+assert pyarrow.table({{"a": [1]}}).to_pandas().equals(pandas.DataFrame({{"a": [1]}}))
+"""
+    done = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == str(known)
