@@ -16,12 +16,13 @@ from packages import fetch_debian
 from PIL import Image
 from sources import all_sources
 
-from pairloom.tokenizer import load_tokenizer
+from pairloom.tokenizer import CONTEXT, load_tokenizer
 from speed import pictures, texts
 
 PHOTOGRAPHS = {"mate-backgrounds": "nature/*.jpg", "lomiri-wallpapers-16.04": "*.jpg"}
 LARGE = (4e6, 12.5e6)  # pixels
 LONG = {"en": 500, "zh": 150}  # characters of a long text at the least: more than 77 tokens
+TOKENIZERS = {"en": "clip", "zh": "chinese-clip"}
 MANUALS = {"en": ("gimp-en",), "zh": ("gimp-zh", "handbook-zh", "kicad-zh")}
 
 
@@ -50,8 +51,9 @@ class Data:
             named = [source for source in all_sources() if source.name in MANUALS[language]]
             found = [pair.text for source in named for pair in source.pairs(self.cache) if len(pair.text) >= LONG[language]]
             random.Random(0).shuffle(found)
-            (folder / texts.TOKENIZER).write_text(load_tokenizer("clip").to_str(), "utf-8")
-            (folder / texts.LANGUAGE).write_text(language, "utf-8")
+            rules = {"language": language, "tokenizer": TOKENIZERS[language], "max_tokens": CONTEXT[TOKENIZERS[language]]}
+            (folder / texts.TOKENIZER).write_text(load_tokenizer(TOKENIZERS[language]).to_str(), "utf-8")
+            (folder / texts.RULES).write_text(json.dumps(rules), "utf-8")
             (folder / texts.TEXTS).write_text(json.dumps(found[:count]), "utf-8")
         return folder
 

@@ -1,17 +1,20 @@
-"""A long text to clean text, its segments of at most 77 tokens as offsets, and the token ids of the whole, by CLIP's tokenizer."""
+"""A long text to clean text, its segments within a model's budget as offsets, and the token ids of the whole.
+
+English goes by CLIP's tokenizer and its 77 tokens, Chinese by Chinese-CLIP's and its 52.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from speed.contender import Contender, Make, each
 
-ROOM = 75  # 77 without the two marks
-TOKENIZER, LANGUAGE, TEXTS = "clip-tokenizer.json", "language", "texts.json"
-"""Files that lie in the folder of the items."""
+TOKENIZER, RULES, TEXTS = "tokenizer.json", "rules.json", "texts.json"
+"""Files in the folder of the items: the one tokenizer of all, the language with name and budget of the tokenizer, the texts."""
 
 
 def load() -> list[str]:
@@ -26,7 +29,8 @@ def pairloom() -> Contender:
     from pairloom.steps.segment import Segment
     from pairloom.steps.text import Clean, Tokenize
 
-    steps = (Clean(), Segment(), Tokenize())
+    name, most = _rules()["tokenizer"], _rules()["max_tokens"]
+    steps = (Clean(), Segment(most, name), Tokenize(name))
 
     def run(texts: Sequence[str]) -> None:
         for start in range(0, len(texts), 64):
@@ -44,13 +48,13 @@ def usual() -> Contender:
     from pysbd import Segmenter
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(TOKENIZER)
-    segmenter = Segmenter(language=Path(LANGUAGE).read_text("utf-8"), clean=False)
+    tokenizer, room = Tokenizer.from_file(TOKENIZER), _room()
+    segmenter = Segmenter(language=_rules()["language"], clean=False)
 
     def work(text: str) -> list[str]:
         text = ftfy.fix_text(text)
         counted = [(sentence, len(tokenizer.encode(sentence).ids)) for sentence in segmenter.segment(text)]
-        return list(_packed(counted, tokenizer))
+        return list(_packed(counted, tokenizer, room))
 
     return Contender(each(work))
 
@@ -61,7 +65,7 @@ def splitter() -> Contender:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(TOKENIZER)
-    splits = TextSplitter.from_huggingface_tokenizer(tokenizer, ROOM)
+    splits = TextSplitter.from_huggingface_tokenizer(tokenizer, _room())
 
     def work(text: str) -> list[list[int]]:
         chunks = splits.chunk_indices(text)
@@ -85,6 +89,8 @@ def bare() -> Contender:
 
 def open_clip() -> Contender:
     """`SimpleTokenizer`: texts mended by ftfy, and cut to the first 77 tokens without a word."""
+    if _rules()["tokenizer"] != "clip":
+        raise ValueError("has CLIP's vocabulary alone")
     from speed.arrays import let_torchvision_import
 
     let_torchvision_import()
@@ -102,17 +108,27 @@ CONTENDERS: dict[str, tuple[str, Make]] = {
 }
 
 
-def _packed(counted: list[tuple[str, int]], tokenizer: Any) -> Iterator[str]:
+def _rules() -> dict[str, Any]:
+    rules: dict[str, Any] = json.loads(Path(RULES).read_text("utf-8"))
+    return rules
+
+
+def _room() -> int:
+    """Tokens without the two marks."""
+    return int(_rules()["max_tokens"]) - 2
+
+
+def _packed(counted: list[tuple[str, int]], tokenizer: Any, room: int) -> Iterator[str]:
     """Sentences joined while they fit; one that is too long by itself is cut where its tokens are over the budget."""
     held, used = "", 0
     for sentence, size in counted:
-        if held and used + size > ROOM:
+        if held and used + size > room:
             yield held
             held, used = "", 0
-        if size > ROOM:
+        if size > room:
             offsets = tokenizer.encode(sentence).offsets
-            places = [*(offsets[start][0] for start in range(0, size, ROOM)), len(sentence)]
-            yield from (sentence[start:end] for start, end in zip(places, places[1:], strict=False))
+            places = [*(offsets[start][0] for start in range(0, size, room)), len(sentence)]
+            yield from (sentence[start:end] for start, end in pairwise(places))
         else:
             held, used = held + sentence, used + size
     if held:
