@@ -1,8 +1,11 @@
 """Text steps: cleaning keeps the meaning, languages are told by script, and captions fit the budget they name."""
 
 import unicodedata
+from collections import Counter
 
+import ftfy
 import pytest
+from ftfy.badness import MOJIBAKE_CATEGORIES, is_bad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +13,7 @@ from pairloom.batch import Batch, Row
 from pairloom.errors import RecipeError
 from pairloom.recipe import Recipe
 from pairloom.steps.segment import Segment, sentences
-from pairloom.steps.text import Clean, DetectLanguage, Tokenize
+from pairloom.steps.text import _BIDI, _MAYBE_BROKEN, _MEND, _REMOVED, Clean, DetectLanguage, Tokenize, _lost
 from pairloom.steps.truncate import Truncate
 from pairloom.tokenizer import count
 
@@ -161,3 +164,39 @@ def test_captions_fit_and_are_the_head_of_the_text(text: str, by: str, budget: i
     spans = sentences(text)
     if by == "sentences" and spans and count("clip", text[: spans[0][1]].strip()) <= budget - 2:
         assert caption in [text[:end].strip() for _, end in spans]
+
+
+SIGNS = "".join(MOJIBAKE_CATEGORIES[kind] for kind in ("common", "bad", "law", "currency", "numeric", "end_punctuation", "box"))
+SIGNS += (
+    MOJIBAKE_CATEGORIES["start_punctuation"]
+    + "ŒœÃÂ×°ØÙàáéüßçñŠžВГРСвЂΒΓā€Ää\x80\x9f\xa0\ufffdﬁﬂ\ud800\udc00aZ1 .\n&;<“”汉字かなабв"
+)
+
+
+@settings(deadline=None, max_examples=1000)
+@given(
+    st.lists(st.sampled_from(SIGNS) | st.sampled_from(["&amp;", "Ã©", "â€™", "\x85"]) | st.characters(), max_size=8).map("".join)
+)
+def test_ftfy_is_left_out_only_where_it_changes_nothing(text: str) -> None:
+    if "&" not in text and not _MAYBE_BROKEN.search(text):
+        assert ftfy.fix_text(text, _MEND) == text
+
+
+def test_pairs_of_signs_that_ftfy_mends_are_not_left_out() -> None:
+    """Every two signs beside each other, after a letter and before one: all that ftfy takes for mojibake goes to it."""
+    for one in dict.fromkeys(SIGNS):
+        for two in dict.fromkeys(SIGNS):
+            for text in (f"{one}{two}", f"a{one}{two}b", f" {one} {two}a"):
+                assert not is_bad(text) or _MAYBE_BROKEN.search(text), ascii(text)
+
+
+def test_what_is_removed_is_never_printable() -> None:
+    for letter in map(chr, range(0x110000)):
+        assert not letter.isprintable() or not (_REMOVED.match(letter) or _BIDI.match(letter)), hex(ord(letter))
+
+
+@settings(deadline=None)
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_what_was_lost_is_counted_by_kind_and_number(old: str, new: str) -> None:
+    for one, other in ((old, new), (old, " ".join(old.split()))):
+        assert _lost(one, other) == (Counter(one) - Counter(other)).total()

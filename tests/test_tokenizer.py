@@ -1,5 +1,6 @@
 """Tokenizers: the ids of CLIP, cuts that fit, long texts in blocks."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,19 @@ from hypothesis import strategies as st
 from pairloom.errors import RecipeError, UsageError
 from pairloom.recipe import Recipe
 from pairloom.steps.text import Tokenize
-from pairloom.tokenizer import count, encode, load_tokenizer, longest_prefix, measure
+from pairloom.tokenizer import count, fits, ids, load_tokenizer, longest_prefix, measure, starts
+from pairloom.words import RULES, Words
 
 
 def test_the_ids_are_those_of_clip() -> None:
-    assert encode("clip", "a photo of a cat").ids == [320, 1125, 539, 320, 2368]
+    assert ids("clip", "a photo of a cat") == [320, 1125, 539, 320, 2368]
 
 
 def test_the_ids_are_those_of_chinese_clip() -> None:
     """As its own `cn_clip.clip.tokenize` gives them, short of the marks."""
-    assert encode("chinese-clip", "杰尼龟").ids == [3345, 2225, 7991]
+    assert ids("chinese-clip", "杰尼龟") == [3345, 2225, 7991]
     mixed = [10380, 10165, 8118, 119, 4970, 1912, 3633, 1762, 678, 4708, 1920, 7433, 511]
-    assert encode("chinese-clip", "Two cats. 窗外正在下着大雨。").ids == mixed
+    assert ids("chinese-clip", "Two cats. 窗外正在下着大雨。") == mixed
     assert Tokenize("chinese-clip").text("杰尼龟") == [101, 3345, 2225, 7991, 102]
 
 
@@ -55,4 +57,61 @@ def test_a_cut_spares_words_and_visible_characters() -> None:
 def test_long_texts_count_the_same_in_blocks() -> None:
     text = "a photo of a cat " * 14_000
     head, total = measure("clip", text, 75)
-    assert total == count("clip", text) == 70_000 and 75 < len(head) < 50_000
+    assert total == count("clip", text) == 70_000 and len(head) == 76
+
+
+def read(name: str, text: str) -> tuple[list[int], list[int]]:
+    """The ids and starts of all tokens as `tokenizers` itself gives them."""
+    encoding = load_tokenizer(name).encode(text, add_special_tokens=False)
+    return encoding.ids, [start for start, _ in encoding.offsets]
+
+
+def plain(name: str) -> list[str]:
+    found = re.compile(f"[{RULES[name][0]}]")
+    return [letter for letter in map(chr, range(0x10000)) if found.match(letter)]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_remembered_words_are_those_of_the_tokenizer_for_each_plain_character(name: str) -> None:
+    """Beside each kind of neighbour: letters, digits, signs, quotes, white space, itself."""
+    words, single = Words(name, lambda word: tuple(map(tuple, read(name, word)))), re.compile(f"[{RULES[name][2]}]+")  # type: ignore[arg-type]
+    for letter in plain(name):
+        text = f"{letter} a{letter}b 1{letter}2 .{letter}. '{letter}s {letter}{letter}'S"
+        assert (words.ids(text), words.starts(text, 1000)) == read(name, text), hex(ord(letter))
+        if single.fullmatch(letter):
+            assert len(read(name, letter)[0]) <= 1 and words.is_single(letter)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(RULES)), st.data())
+def test_texts_read_the_same_word_by_word(name: str, data: st.DataObject) -> None:
+    pieces = [
+        "'s",
+        "don't",
+        " it's ",
+        "'VE",
+        "<end_of_text>",
+        "<Start_of_text>",
+        "e\u0301",
+        "\u200d",
+        "Σ",
+        "ﬁ",
+        "½",
+        "\x1f",
+        "\xa0",
+        "汉字",
+    ]
+    letters = st.sampled_from(plain(name)) | st.characters() | st.sampled_from(pieces)
+    text = "".join(data.draw(st.lists(letters, max_size=40)))
+    expected = read(name, text)
+    assert (ids(name, text), starts(name, text, 1000)[0]) == expected
+    assert count(name, text) == len(expected[0]) == starts(name, text, 3)[1]
+    assert starts(name, text, 3)[0] == expected[1][:3]
+    assert fits(name, text, 20) == (len(expected[0]) <= 20)
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pairloom.words._MOST", 10)
+    words = Words("clip", lambda word: ((1,), (0,)))
+    assert words.count(" ".join(f"{chr(97 + number)}" for number in range(26))) == 26
+    assert words.ids("w" * 41) == [1] and "w" * 41 not in words._ids and 0 < len(words._ids) <= 10

@@ -13,6 +13,7 @@ from pathlib import Path
 from tokenizers import Encoding, Tokenizer
 
 from pairloom.errors import UsageError
+from pairloom.words import RULES, Spelling, Words
 
 BUNDLED = {"clip": "clip-tokenizer.json.gz", "chinese-clip": "chinese-clip-tokenizer.json.gz"}
 """Tokenizers that come with Pairloom. `clip` is the lower-cased byte-level BPE of OpenAI's CLIP as open_clip ships it (MIT).
@@ -65,9 +66,20 @@ def no_ids(name: str) -> str | None:
     return f"the tokenizer `{ESTIMATE}` only counts; for ids give the path of the model's own tokenizer.json file"
 
 
-def encode(name: str, text: str) -> Encoding:
-    """The tokens of a text, without special ones; their offsets count characters."""
-    return load_tokenizer(name).encode(text, add_special_tokens=False)
+def ids(name: str, text: str) -> list[int]:
+    """The token ids of a text, without special ones."""
+    words = _words(name)
+    plain = words.ids(text) if words else None
+    return list(_encoding(name, text).ids) if plain is None else plain
+
+
+def starts(name: str, text: str, most: int) -> tuple[list[int], int]:
+    """Where in a text the first `most` of its tokens begin, in characters, and how many there are; without special ones."""
+    words = _words(name)
+    if words and (plain := words.count(text)) is not None:
+        return words.starts(text, most) or [], plain
+    encoding = _encoding(name, text)
+    return [start for start, _ in encoding.offsets[:most]], len(encoding)
 
 
 def count(name: str, text: str) -> int:
@@ -76,32 +88,37 @@ def count(name: str, text: str) -> int:
     A text over 100,000 characters is read in blocks cut between words, to bound memory: an encoding takes hundreds of bytes
     a token. A block that has to be cut inside a word may add a token.
     """
-    return sum(len(encode(name, text[start:end])) for start, end in _blocks(text, 0))
+    return sum(_count(name, text[start:end]) for start, end in _blocks(text, 0))
 
 
-def measure(name: str, text: str, budget: int) -> tuple[Encoding, int]:
-    """The tokens of a text, or of so much of its head that there are more than `budget`, and how many the whole has."""
+def fits(name: str, text: str, budget: int) -> bool:
+    """Whether a text has at most `budget` tokens, without special ones."""
+    words = _words(name)
+    return bool(words and len(text) <= budget and words.is_single(text)) or count(name, text) <= budget
+
+
+def measure(name: str, text: str, budget: int) -> tuple[list[int], int]:
+    """Where the first `budget` + 1 tokens of a text begin, as `starts` has them, and how many it has in all."""
     size = _BLOCK
     while True:
         end = next((end for _, end in _blocks(text, 0, size)), 0)
-        encoding = encode(name, text[:end])
-        if end == len(text) or len(encoding) > budget:
-            break
+        found, head = starts(name, text[:end], budget + 1)
+        if end == len(text) or head > budget:
+            return found, head + sum(_count(name, text[start:stop]) for start, stop in _blocks(text, end))
         size *= 2
-    return encoding, len(encoding) + sum(len(encode(name, text[start:stop])) for start, stop in _blocks(text, end))
 
 
-def longest_prefix(name: str, text: str, budget: int, encoding: Encoding | None = None) -> int:
+def longest_prefix(name: str, text: str, budget: int, found: list[int] | None = None) -> int:
     """Where to cut a text so that what stands before has at most `budget` tokens, read on its own.
 
     Cuts inside a visible character (an emoji family, a letter with its marks) only if that one alone is over the budget, and
-    cuts between words if a space lies in the last half of what fits. `encoding` saves reading the text again; it may be that
-    of a head with more than `budget` tokens. Gives 0 if not even one code point fits.
+    cuts between words if a space lies in the last half of what fits. `found`, what `measure` gave, saves reading the text again.
+    Gives 0 if not even one code point fits.
     """
-    encoding = encoding or measure(name, text, budget)[0]
-    if len(encoding) <= budget:
+    found = found or measure(name, text, budget)[0]
+    if len(found) <= budget:
         return len(text)
-    end = int(encoding.offsets[budget][0])
+    end = found[budget]
     while end > 0:
         end = between_characters(text, end) or end
         if not text[end : end + 1].isspace():
@@ -119,6 +136,28 @@ def between_characters(text: str, end: int) -> int:
     while 0 < end < len(text) and _joined(text, end):
         end -= 1
     return end
+
+
+def _count(name: str, text: str) -> int:
+    words = _words(name)
+    plain = words.count(text) if words else None
+    return len(_encoding(name, text)) if plain is None else plain
+
+
+def _encoding(name: str, text: str) -> Encoding:
+    return load_tokenizer(name).encode(text, add_special_tokens=False)
+
+
+@functools.cache
+def _words(name: str) -> Words | None:
+    """The memory of a bundled tokenizer; one from a file has its own rules of what a word is."""
+    name = "clip" if name == ESTIMATE else name
+    return Words(name, functools.partial(_spelling, name)) if name in RULES else None
+
+
+def _spelling(name: str, word: str) -> Spelling:
+    encoding = _encoding(name, word)
+    return tuple(encoding.ids), tuple(start for start, _ in encoding.offsets)
 
 
 def _blocks(text: str, start: int, size: int = _BLOCK) -> Iterator[tuple[int, int]]:

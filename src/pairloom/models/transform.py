@@ -91,9 +91,12 @@ class ImageTransform:
 
     def normalise(self, canvas: Pixels) -> Array:
         """A canvas that `draw` made, RGB uint8 (h, w, 3), as the model's input, float32 (3, h, w)."""
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        values = (canvas.astype(np.float32) * np.float32(1 / 255) - mean) / std
-        return np.ascontiguousarray(values.transpose(2, 0, 1))
+        values = canvas.transpose(2, 0, 1).astype(np.float32, "C")  # first: planes of one mean are three times as fast
+        mean, std = (np.array(three, np.float32)[:, None, None] for three in (self.mean, self.std))
+        values *= np.float32(1 / 255)
+        values -= mean
+        values /= std
+        return values
 
     def patches(
         self, inputs: Sequence[Array], length: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, ClassVar
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from pydantic import Field
 from pairloom.batch import SEGMENTS, Batch
 from pairloom.errors import UsageError
 from pairloom.step import Step, lift, step
-from pairloom.tokenizer import BUNDLED, ESTIMATE, SPECIALS, between_characters, count, encode, load_tokenizer
+from pairloom.tokenizer import BUNDLED, SPECIALS, between_characters, count, fits, load_tokenizer, starts
 
 Span = tuple[int, int]
 """Where a piece of text starts and ends, in code points."""
@@ -40,6 +41,7 @@ _SCRIPTS = (
     ("my", re.compile("[\u1000-\u109f]")),
     ("am", re.compile("[\u1200-\u137f]")),
 )
+_SCRIPTED = re.compile(f"[{''.join(script.pattern[1:-1] for _, script in _SCRIPTS)}]")
 _INK = re.compile(r"\S")
 _CJK = re.compile(f"[{CJK}]")
 _FULL_STOP = re.compile(f"[。！？｡]+(?=[^\\W{CJK}])")  # sentencex sees no boundary before a Latin letter here
@@ -86,10 +88,10 @@ class Segment(Step):
     def _windows(self, text: str, start: int, stop: int) -> Iterator[Span]:
         """The sentence from `start` to `stop` if it fits, else windows over it."""
         budget = self.max_tokens - SPECIALS
-        if self.tokenizer in (*BUNDLED, ESTIMATE) and stop - start <= budget and text[start:stop].isascii():
-            yield start, stop  # neither makes two tokens of one ASCII character
+        if fits(self.tokenizer, text[start:stop], budget):
+            yield start, stop
             return
-        reach = budget if text[start] >= "\u2e80" else 4 * budget
+        reach = budget + 16 if text[start] >= "\u2e80" else 4 * budget
         done = start
         while True:
             cut, again = self._window(text[start : min(stop, start + reach)], start + reach >= stop)
@@ -106,11 +108,10 @@ class Segment(Step):
     def _window(self, piece: str, last: bool) -> tuple[int, int]:
         """How much of `piece` makes a window and where in it the next one starts; (0, 0) if `piece` is too short to tell."""
         budget = self.max_tokens - SPECIALS
-        encoding = encode(self.tokenizer, piece)
-        if len(encoding) <= budget:
+        found, total = starts(self.tokenizer, piece, budget + 1)
+        if total <= budget:
             return (len(piece), len(piece)) if last else (0, 0)
-        offsets = encoding.offsets
-        room = max(1, int(offsets[budget][0]))
+        room = max(1, found[budget])
         while True:
             end = _cut(piece, room)
             cut = len(piece[:end].rstrip()) or end
@@ -119,8 +120,8 @@ class Segment(Step):
             room = cut - 1
         if not self.overlap:
             return cut, end
-        inside = sum(1 for first, _ in offsets[: budget + 1] if first < cut)
-        return cut, _again(piece, int(offsets[int(inside * (1 - self.overlap))][0]), cut)
+        inside = sum(first < cut for first in found)
+        return cut, _again(piece, found[int(inside * (1 - self.overlap))], cut)
 
 
 def sentences(text: str, language: str | None = None) -> list[Span]:
@@ -173,11 +174,15 @@ def _ends(text: str, language: str) -> list[int]:
 
 def _language(text: str) -> str:
     """A language whose sentence ends are those of the script that takes up the largest part of the text."""
-    if text.isascii():
+    if not _SCRIPTED.search(text):
         return "en"
-    counts = {name: len(script.findall(text)) for name, script in _SCRIPTS}
-    if counts["ja"] * 20 > counts["zh"]:
-        counts["ja"] += counts.pop("zh")
+    counts: dict[str, int] = {}
+    for name, script in _SCRIPTS:
+        counts[name] = len(script.findall(text))
+        if name == "zh" and counts["ja"] * 20 > counts["zh"]:
+            counts["ja"] += counts.pop("zh")
+        if 2 * max(counts.values()) > len(text):  # no other can have as many
+            break
     name = max(counts, key=lambda name: counts[name])
     # A Han character says about as much as three letters.
     return name if counts[name] * 3 > sum(map(str.isalpha, text)) - counts[name] else "en"
@@ -206,11 +211,13 @@ def _next_letter(text: str, place: int) -> int:
 
 
 def _words(text: str) -> int:
-    """How many words a short text has; a Han or kana character counts as one."""
+    """How many words a text has, at least where they are more than a fragment's; a Han or kana character counts as one."""
     if len(text) > 64:
         return _FRAGMENT + 1
-    words = [word for word in _CJK.sub(" ", text).split() if any(map(str.isalnum, word))]
-    return len(words) + len(_CJK.findall(text))
+    found = sum(1 for _ in islice(_CJK.finditer(text), _FRAGMENT + 1))
+    if found <= _FRAGMENT:
+        found += sum(any(map(str.isalnum, word)) for word in _CJK.sub(" ", text).split())
+    return found
 
 
 def _cut(piece: str, room: int) -> int:

@@ -15,7 +15,7 @@ from pairloom.batch import Batch
 from pairloom.errors import Reject
 from pairloom.step import Step, TextStep, lift, step
 from pairloom.steps.segment import tokenizer_problems
-from pairloom.tokenizer import MARKS, load_tokenizer, no_ids
+from pairloom.tokenizer import MARKS, ids, load_tokenizer, no_ids
 
 _MEND = ftfy.TextFixerConfig(
     unescape_html=True,
@@ -29,7 +29,12 @@ _MEND = ftfy.TextFixerConfig(
     explain=False,
 )
 _AMPERSANDS = re.compile(r"&(?:(?:amp|AMP|#0*38|#[xX]0*26);)+")  # at once: ftfy takes one round for each level
-_REMOVED = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff\u200b]+")  # the other controls are white space
+# Without "&", ftfy as configured here changes no text without these. All its signs of mojibake but four letters are two
+# characters that stand beside each other.
+_MAYBE_BROKEN = re.compile(
+    "[\x80-\u2e7f\ud800-\udfff\uf8ff\ufb01\ufb02\ufffd](?:(?<=[\x80-\x9fŒœÃÂ\ud800-\udfff])|[\x80-\u2e7f\uf8ff\ufb01\ufb02\ufffd])"
+)
+_REMOVED = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff\u200b]")  # the other controls are white space
 _PLAIN = re.compile(r"(?:[!-%'-~]++ )*+[!-%'-~]++")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _BIDI_ENDS = "\u202c\u2069"  # of embeddings and overrides, of isolates
@@ -90,7 +95,7 @@ class Clean(TextStep):
         kept = [text for text in after if text]
         if not kept:
             raise Reject("empty_text", f"nothing left of {len(texts)} captions")
-        changed = sum((Counter(old) - Counter(new)).total() for old, new in zip(before, after, strict=True) if old != new)
+        changed = sum(_lost(old, new) for old, new in zip(before, after, strict=True) if old != new)
         return kept, changed
 
 
@@ -145,19 +150,27 @@ class Tokenize(Step):
 
     def text(self, text: str) -> list[int]:
         """The token ids of one text. Raises `UsageError` if there is no such tokenizer."""
-        ids = list(load_tokenizer(self.tokenizer).encode(text).ids)
-        begin, end = MARKS.get(self.tokenizer, ((), ()))
-        return [*begin, *ids, *end]
+        if self.tokenizer not in MARKS:
+            return list(load_tokenizer(self.tokenizer).encode(text).ids)
+        begin, end = MARKS[self.tokenizer]
+        return [*begin, *ids(self.tokenizer, text), *end]
 
     def __call__(self, batch: Batch) -> Batch:
         tokens, rejects = lift(self.text, [text or "" for text in batch["text"]])
         return batch.with_columns(self.adds, tokens=tokens).with_rejects(rejects)
 
 
+def _lost(old: str, new: str) -> int:
+    """How many characters, by kind and number, are not there any more."""
+    kinds = set(old) if old.split() != new.split() else set(filter(str.isspace, old))
+    return sum(max(0, old.count(kind) - new.count(kind)) for kind in kinds)
+
+
 def _round(text: str) -> str:
-    if not text.isascii() or "&" in text:
+    if "&" in text or _MAYBE_BROKEN.search(text):
         text = ftfy.fix_text(_AMPERSANDS.sub("&", text), _MEND)
-    text = _paired(_REMOVED.sub("", text))
+    if not text.isprintable():  # what is removed never is
+        text = _paired(_REMOVED.sub("", text))
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 

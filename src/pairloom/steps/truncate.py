@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import Field
-from tokenizers import Encoding
 
 from pairloom.batch import Batch
 from pairloom.step import Step, lift, step
@@ -72,13 +71,13 @@ class Truncate(Step):
         if self.by == "characters":
             caption, total = text[: self.max_characters], count(self.tokenizer, text)
         else:
-            encoding, total = measure(self.tokenizer, text, budget)
+            found, total = measure(self.tokenizer, text, budget)
             if total <= budget:
                 caption = text.strip()
             elif self.by == "alignment" and spans and weights and any(weights):
                 caption = self._heaviest(text, spans, weights, budget)
             else:
-                caption = text[: self._end(text, encoding, spans)].strip()
+                caption = text[: self._end(text, found, spans)].strip()
         kept = total if caption == text else count(self.tokenizer, caption)
         return caption, kept, max(0, total - kept)
 
@@ -98,17 +97,17 @@ class Truncate(Step):
                 misses += 1
         return _joined(text, chosen)
 
-    def _end(self, text: str, encoding: Encoding, spans: Sequence[Span] | None) -> int:
-        """Where to cut a text that is over the budget; `encoding` has more tokens than fit."""
+    def _end(self, text: str, found: list[int], spans: Sequence[Span] | None) -> int:
+        """Where to cut a text that is over the budget; `found` says where the tokens begin."""
         budget = self.max_tokens - SPECIALS
-        room = int(encoding.offsets[budget][0])
+        room = found[budget]
         if self.by != "tokens":
             # Sentences past the budget don't matter, but where one ends can depend on what follows.
             whole = _whole(spans) if spans else sentences(text[: room + _LOOKAHEAD])
             for end in reversed([end for _, end in whole if end <= room]):
                 if count(self.tokenizer, text[:end]) <= budget:
                     return end
-        return longest_prefix(self.tokenizer, text, budget, encoding)
+        return longest_prefix(self.tokenizer, text, budget, found)
 
 
 def _segments(

@@ -49,6 +49,12 @@ class Images:
             raise Reject("unreadable", f"{decoded.width}x{decoded.height}, which should be {size[0]}x{size[1]}")
         return [self.drawn(decoded.pixels, part, size, rng) for part in (tiles if self.tiles else [box])]
 
+    def show_file(self, data: bytes, rng: np.random.Generator) -> Shown:
+        """The canvas of a whole file of any size, without recorded tiles. Raises `Reject` as `decode` does."""
+        decoded = Decode().bind((_Needs(self),)).image(data)  # type: ignore[arg-type, attr-defined]
+        size = decoded.width, decoded.height
+        return self.drawn(decoded.pixels, (0.0, 0.0, float(size[0]), float(size[1])), size, rng)
+
     def geometry(self, box: Box, size: Size) -> Geometry:
         """Where the part `box` of a stored image of `size` goes, before any augmentation."""
         width, height = max(1, round(box[2] - box[0])), max(1, round(box[3] - box[1]))
@@ -81,18 +87,19 @@ class Images:
 
 @dataclass(frozen=True)
 class _Needs:
-    """Tells `decode` how many pixels of the stored image are wanted."""
+    """Tells `decode` how many pixels of the image are wanted: of all of it, or of the part `box` of one of `size`."""
 
     images: Images
-    box: Box
-    size: Size
+    box: Box | None = None
+    size: Size | None = None
     changes_pixels: bool = True
 
     def needs(self, width: int, height: int) -> Size:
-        if self.images.tiles or (width, height) != self.size:
+        box, size = self.box or (0.0, 0.0, float(width), float(height)), self.size or (width, height)
+        if self.images.tiles or (width, height) != size:
             return width, height
         zoom = 1 / math.sqrt(self.images.augment.min_area) if self.images.augment else 1.0
-        x, y = (min(1.0, scale * zoom) for scale in self.images.geometry(self.box, self.size).scale)
+        x, y = (min(1.0, scale * zoom) for scale in self.images.geometry(box, size).scale)
         return math.ceil(width * x), math.ceil(height * y)
 
 

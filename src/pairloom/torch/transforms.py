@@ -19,7 +19,6 @@ from pairloom.models.reader import TextReader
 from pairloom.models.transform import ImageTransform
 from pairloom.recipe import Recipe
 from pairloom.steps.colour import to_pixels
-from pairloom.steps.decode import Decode
 from pairloom.torch.augment import Augment
 from pairloom.torch.choose import Source, augment_of, reader_of, transform_of
 from pairloom.torch.collate import Batch, Collate, Counts, image_batch
@@ -44,10 +43,13 @@ class Preprocess:
 
     def show(self, image: Picture) -> Shown:
         """The canvas and where everything went. Raises `Reject` if bytes are no image."""
+        images = Images(self.transform, self.augment)
+        rng = np.random.default_rng(int(torch.randint(2**62, ())) if self.augment else 0)
+        if isinstance(image, bytes):
+            return images.show_file(image, rng)
         pixels = _pixels(image)
         size = pixels.shape[1], pixels.shape[0]
-        rng = np.random.default_rng(int(torch.randint(2**62, ())) if self.augment else 0)
-        return Images(self.transform, self.augment).drawn(pixels, (0.0, 0.0, float(size[0]), float(size[1])), size, rng)
+        return images.drawn(pixels, (0.0, 0.0, float(size[0]), float(size[1])), size, rng)
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,7 @@ def open_clip_batch(batch: Batch) -> Batch:
     return {"image": {"patches": batch["pixel_values"], "patch_coord": coord, "patch_valid": valid}, **text}
 
 
-def _pixels(image: Picture) -> Pixels:
-    if isinstance(image, bytes):
-        pixels: Pixels = Decode().image(image).pixels
-        return pixels
+def _pixels(image: Image.Image | Pixels) -> Pixels:
     if isinstance(image, Image.Image):
         return to_pixels(ImageOps.exif_transpose(image), image.info.get("icc_profile"), (255, 255, 255), 1)
     pixels = np.asarray(image)
