@@ -82,7 +82,7 @@ def compared(folder: Path, rows: Mapping[str, Row], options: argparse.Namespace,
     said = compare(folder / "pairs", recipes, folder, model=options.model, workers=2, **how).to_json()
     said["parts"] = {name: row.part for name, row in rows.items()}
     said["against_first"] = {name: one["metrics"]["match10"] for name, one in said["against_first"].items()}
-    print(f"{folder.name}, {how}: {said['gallery']['images']} pairs, {time.perf_counter() - start:.0f} s", flush=True)
+    print(f"{folder.name}, {said['regime']}: {said['gallery']['images']} pairs, {time.perf_counter() - start:.0f} s", flush=True)
     return said
 
 
@@ -111,29 +111,33 @@ def against_full(queries: Path) -> dict[str, dict[str, float]]:
 
 
 def learnt(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What heads learn from which pairs, each with a title."""
+    """What heads learn from which pairs, each with a title: photographs where there are any, since `mini` knows none yet."""
     model, work, count = options.model, options.work, MORE * options.pairs
-    test, art, filler = full(model).recipe, clip_art(work, count), prose("en", work / "cache")
-    folder = written("learn-clip-art", art, work)
-    yield "Filters, clip art", compared(folder, filters(model), options, regime="refit", test=test)
-    yield "Augmentation, clip art as it is", compared(folder, augmentations(model), options, regime="refit", test=test)
-    changed = perturbed(model).recipe
-    yield "Augmentation, perturbed clip art", compared(folder, augmentations(model), options, regime="refit", test=changed)
-    often = [pair for place, pair in enumerate(art[: options.pairs]) for _ in range(1 if place % 20 else 10)]
-    folder = written("learn-repeats", often, work)
-    yield (
-        "Duplicates, clip art of which every twentieth comes ten times",
-        compared(folder, repeats(model), options, regime="refit", test=test),
-    )
-    longs = {"clip art among prose": written("learn-clip-art-long", among(art, filler, " "), work)}
+    art, filler = clip_art(work, count), prose("en", work / "cache")
+    pairs = {"clip-art": art, "clip-art-long": among(art, filler, " ")}
     if options.photos:
-        long = next(one for one in photographs(options.photos, count, filler) if one.name == "photos-long")
-        longs["photographs among prose"] = written("learn-photos-long", long.pairs, work)
-    for name, folder in longs.items():
-        yield f"Text to learn from, {name}", compared(folder, read_by(model), options, regime="refit", test=test)
-    for name, folder in longs.items():
+        pairs |= {one.name: one.pairs for one in photographs(options.photos, count, filler)}
+    source = "photos" if options.photos else "clip-art"
+    often = [pair for place, pair in enumerate(pairs[source][: options.pairs]) for _ in range(1 if place % 20 else 10)]
+    short, long = (written(f"learn-{name}", pairs[name], work) for name in (source, f"{source}-long"))
+    test, changed = full(model).recipe, perturbed(model).recipe
+    for title, folder, rows, by in (
+        ("Filters", short, filters(model), test),
+        (
+            "Duplicates: every twentieth pair comes ten times",
+            written(f"learn-{source}-repeats", often, work),
+            repeats(model),
+            test,
+        ),
+        ("Augmentation: images as they are", short, augmentations(model), test),
+        ("Augmentation: perturbed images", short, augmentations(model), changed),
+        ("Text to learn from, among prose", long, read_by(model), test),
+    ):
+        yield title, compared(folder, rows, options, regime="refit", head="trained", test=by)
+    for name in [name for name in ("photos-long", "clip-art-long") if name in pairs]:
+        folder = written(f"learn-{name}", pairs[name], work)
         for head in ("closed", "trained"):
-            yield f"Head: {head}, {name}", compared(folder, trained(model), options, regime="refit", head=head)
+            yield f"Head: {name}, {head}", compared(folder, trained(model), options, regime="refit", head=head)
 
 
 def padding(model: str, texts: list[str]) -> dict[str, float]:

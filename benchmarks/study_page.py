@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -32,7 +33,7 @@ def write(found: Mapping[str, Any], folder: Path, pairs: int, model: str) -> Non
 
 def page(found: Mapping[str, Any], pairs: int, model: str) -> Iterator[str]:
     """The study as Markdown."""
-    yield (HERE / "study.md").read_text(encoding="utf-8").rstrip()
+    yield filled((HERE / "study.md").read_text(encoding="utf-8").rstrip(), found)
     made = f"Made by `python benchmarks/study.py --pairs {pairs}` with Pairloom {pairloom.__version__}"
     yield f"\n{made}, model `{model}`, on {platform.machine()} with Python {platform.python_version()}."
     yield from glance(found["sets"])
@@ -50,6 +51,26 @@ def page(found: Mapping[str, Any], pairs: int, model: str) -> Iterator[str]:
             left = f"{lost} left out because a policy rejects them" if lost else "none left out"
             yield f"\n### {name}, {regime}\n\n{gallery['images']} pairs in {gallery['groups']} groups; {left}.\n"
             yield from table(said)
+
+
+def filled(text: str, found: Mapping[str, Any]) -> str:
+    """The text with `{set|policy|figure}` as what was measured, in percent or points: the `value` of 10-way matching, its
+    difference to the `first` policy or to the `full` one, the share of the first's errors that are `cut`. A set is meant in the
+    regime fixed, unless ` refit` follows its name; the title of a comparison of what is learnt from stands in the place of a set.
+    """
+    tables = dict(found["learnt"])
+    for name, one in found["sets"].items():
+        tables |= {name: one["regimes"]["fixed"], f"{name} refit": one["regimes"]["refit"]}
+
+    def figure(match: re.Match[str]) -> str:
+        said, policy, what = tables[match[1]], match[2], match[3]
+        if what == "value":
+            return f"{100 * said['policies'][policy]['match10']['value']:.0f}"
+        if what == "cut":
+            return f"{100 * said['against_first'][policy]['error_reduction']:.0f}"
+        return change(said["against_first" if what == "first" else "against_full"][policy]).replace("-", "−")
+
+    return re.sub(r"\{([^|{}]+)\|([^|{}]+)\|(value|first|full|cut)\}", figure, text)
 
 
 def glance(sets: Mapping[str, Any]) -> Iterator[str]:
@@ -146,7 +167,7 @@ def full_against_naive(sets: Mapping[str, Any]) -> str:
         name: [(said["against_first"][FULL], COLOURS[regime]) for regime, said in one["regimes"].items()]
         for name, one in sets.items()
     }
-    return forest({"full against naive, points of 10-way matching (blue: fixed, orange: refit)": rows})
+    return forest({"blue: fixed, orange: refit": rows})
 
 
 def rows_against_full(sets: Mapping[str, Any]) -> str:
@@ -187,10 +208,11 @@ def _panel(
         return round(left + width * (points + most) / (2 * most), 1)
 
     yield f'<text class="h" x="{left}" y="{top - 8}">{escape(title)}</text>'
-    for tick in range(-most, most + 1, max(10, most // 2 // 10 * 10)):
-        dash = "" if tick == 0 else ' stroke-dasharray="2 3"'
+    step = 10 if most < 40 else 20
+    for tick in (sign * points for points in range(0, most + 1, step) for sign in ((1, -1) if points else (1,))):
+        dash = ' stroke-dasharray="2 3"' if tick else ""
         yield f'<line x1="{x(tick)}" x2="{x(tick)}" y1="{top}" y2="{bottom}"{dash}/>'
-        yield f'<text x="{x(tick)}" y="{bottom + 15}" text-anchor="middle">{tick:+d}</text>'
+        yield f'<text x="{x(tick)}" y="{bottom + 15}" text-anchor="middle">{f"{tick:+d}" if tick else 0}</text>'
     for number, (name, marks) in enumerate(rows.items()):
         y = top + line * number + line // 2
         yield f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(name)}</text>'

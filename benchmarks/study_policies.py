@@ -167,14 +167,11 @@ def filters(model: str) -> dict[str, Row]:
     bad = ["decode", "clean", "swap_texts", SEGMENTS, align(model)]
     return {
         "all pairs as they are": Row(part, [*good, CONTAIN]),
-        "best 90 % by alignment": Row(part, [*good, CONTAIN], "keep_top: {column: alignment, share: 0.9}"),
         "best half by alignment": Row(part, [*good, CONTAIN], "keep_top: {column: alignment, share: 0.5}"),
         "half by chance": Row(part, ["decode", "by_chance: {share: 0.5}", *good[1:], CONTAIN]),
         SWAPPED: Row(part, [*bad, CONTAIN]),
         "swapped, alignment over 0": Row(part, [*bad, "between: {column: alignment, min: 0}", CONTAIN]),
         "swapped, best 67 % by alignment": Row(part, [*bad, CONTAIN], "keep_top: {column: alignment, share: 0.67}"),
-        "swapped, best half by alignment": Row(part, [*bad, CONTAIN], "keep_top: {column: alignment, share: 0.5}"),
-        "swapped, half by chance": Row(part, ["decode", "by_chance: {share: 0.5}", *bad[1:], CONTAIN]),
     }
 
 
@@ -188,7 +185,6 @@ def augmentations(model: str) -> dict[str, Row]:
         "not augmented": Row(part, [*before, CONTAIN]),
         "random crop, half the area or more": Row(part, [*before, CROP]),
         "brightness and contrast, ± 40 %": Row(part, [*before, CONTAIN, LIGHT]),
-        "both": Row(part, [*before, CROP, LIGHT]),
     }
 
 
