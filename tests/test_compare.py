@@ -13,14 +13,19 @@ import pytest
 from conftest import picture
 from model_files import WORDS, onnx_model
 
-from pairloom import Align, Recipe, Segment, UsageError, compare
+from pairloom import Align, Recipe, Segment, Truncate, UsageError, compare, readers
 from pairloom.alignment.attention import Pooling, align, bank_statistics
 from pairloom.alignment.head import fit_head, fit_ridge
+from pairloom.batch import Batch
 from pairloom.compare.features import Features
 from pairloom.compare.measure import score_matrix
 from pairloom.compare.scorers import Pooled
 from pairloom.compare.setting import Setting
 from pairloom.models import Model, embed_bank, load
+from pairloom.pipeline import plan_of
+from pairloom.readers.model import ReadOptions
+from pairloom.run import read_batches, run_steps
+from pairloom.stats import StepCount
 from pairloom.writers.arrays import digest
 
 NAIVE = "steps: [decode, {stretch: {size: 64}}, {truncate: {by: characters, max_characters: 5}}, encode]"
@@ -172,6 +177,65 @@ def test_rejected_by_one_is_compared_by_none(model: str, tmp_path: Path) -> None
     assert found.left_out["all"] == 0 < found.left_out["wide"] and found.gallery == 40 - found.left_out["wide"]
 
 
+def test_a_recipe_to_test_by_leaves_to_policies_what_heads_learn_from(model: str, tmp_path: Path) -> None:
+    folder, out = pictures(tmp_path / "pairs", 80), tmp_path / "out"
+    shutil.copy(folder / "003.png", folder / "900.png")
+    shutil.copy(folder / "003.txt", folder / "900.txt")
+    base, test = Recipe.from_yaml(LETTERBOX), Recipe.from_yaml(LETTERBOX.replace("letterbox: {size: 64}", "stretch: {size: 64}"))
+    policies = {
+        "all": base,
+        "wide": Recipe.from_yaml(LETTERBOX.replace("clean,", "{aspect_ratio: {max: 1.2}}, clean,")),
+        "once": Recipe.from_yaml(LETTERBOX + "\nselect: [duplicates]"),
+        "half": Recipe.from_yaml(LETTERBOX + "\nselect: [{keep_top: {column: original_width, share: 0.5}}]"),
+    }
+    found = compare(folder, policies, out, model=model, regime="refit", test=test, controls=True)
+    alone = compare(folder, {"test": test, "other": base}, tmp_path / "alone", model=model, regime="refit")
+    assert found.test == "test" and found.gallery == alone.gallery, "nothing that a policy drops is missing from what is measured"
+    assert found.left_out["all"] == 0 and found.left_out["once"] == 1 and found.left_out["half"] == 40
+    fitted = {name: one.fitted_on for name, one in found.policies.items()}
+    assert fitted["all"] + found.gallery == 81 and 10 < fitted["half"] < fitted["all"] and 10 < fitted["wide"] < fitted["all"]
+    assert found.controls["blank images"].metrics["match10"].value == 0 < found.policies["all"].metrics["match10"].value
+    assert "measured on what <b>test</b> makes" in (out / "comparison.html").read_text()
+    assert json.loads((out / "comparison.json").read_text())["policies"]["half"]["fitted_on"] == fitted["half"]
+
+    same = compare(folder, {"test": test, "other": base}, tmp_path / "same", model=model, regime="refit", test=test)
+    assert same.policies["test"].metrics == alone.policies["test"].metrics
+    with pytest.raises(UsageError, match="--test needs --regime refit"):
+        compare(folder, policies, tmp_path / "none", model=model, test=test)
+    few = {"all": base, "few": Recipe.from_yaml(LETTERBOX + "\nselect: [{keep_top: {column: original_width, pairs: 9}}]")}
+    with pytest.raises(UsageError, match=r"the policy few keeps \d different pairs to learn from; it takes at least 10"):
+        compare(folder, few, tmp_path / "none", model=model, regime="refit", test=test)
+    assert not (tmp_path / "none" / "comparison.json").exists()
+
+
+def test_a_head_learns_from_the_caption_that_a_policy_writes(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chosen with the true image in view, which is fair for what is learnt from and would not be for what is measured."""
+    folder = pictures(tmp_path / "pairs", 60)
+    for number in range(60):
+        words = [WORDS[4 + (number // 26 ** (place % 2) + place * place) % 26] for place in range(20)]
+        (folder / f"{number:03d}.txt").write_text(f"{' '.join(words[:10])}. {' '.join(words[10:])}. photo of it.")
+    seen: list[str] = []
+    embed = Model.embed_texts
+    monkeypatch.setattr(Model, "embed_texts", lambda self, texts: seen.extend(texts) or embed(self, texts))
+    steps = Recipe.from_yaml(LETTERBOX).steps
+    chosen = Recipe((*steps[:3], Align(model), Truncate(by="alignment", max_tokens=16), *steps[4:]))
+    policies = {"chosen": chosen, "other": Recipe.from_yaml(NAIVE)}
+    compare(folder, policies, tmp_path / "fixed", model=model, regime="refit")
+    captions = {text for batch in _prepared(chosen, folder) for text in batch["caption"]}
+    assert not captions & set(seen)
+    compare(folder, policies, tmp_path / "learnt", model=model, regime="refit", test=Recipe.from_yaml(LETTERBOX))
+    assert captions <= set(seen)
+
+
+def _prepared(recipe: Recipe, folder: Path) -> list[Batch]:
+    """What a recipe makes of the pairs of a folder."""
+    reading = ReadOptions()
+    shards = plan_of(folder, reading, 10_000, None, None).shards
+    batches = [batch for shard in shards for batch in read_batches(readers.read(shard, reading), shard.index, 10_000)]
+    steps = recipe.bound()
+    return [run_steps(steps, batch, [StepCount(step.name) for step in steps], lambda bad, step: None) for batch in batches]
+
+
 def test_duplicates_are_one_group(model: str, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "pairs", 30)
     for suffix in ("png", "txt"):
@@ -193,6 +257,12 @@ def test_what_makes_no_sense_is_refused_and_nothing_is_written(model: str, tmp_p
     with pytest.raises(UsageError, match="the policy none rejects every pair"):
         none = Recipe.from_yaml(LETTERBOX.replace("clean,", "{min_side: {side: 5000}}, clean,"))
         compare(folder, {"a": one, "none": none}, out, model=model)
+    with pytest.raises(UsageError, match=r"keep only \d+ of 30 pairs; it takes at least 20 \(a rejects 0, wide rejects"):
+        wide = Recipe.from_yaml(LETTERBOX.replace("clean,", "{aspect_ratio: {max: 1.05}}, clean,"))
+        compare(folder, {"a": one, "wide": wide}, out, model=model)
+    with pytest.raises(UsageError, match="there is no model 'none'"):
+        compare(folder, {"a": one, "b": other}, tmp_path / "nothing", model="none")
+    assert not (tmp_path / "nothing").exists()
     with pytest.raises(UsageError, match="only 10 different pairs can be compared; it takes at least 20"):
         compare(folder, {"a": one, "b": other}, out, model=model, sample=10)
     for path in folder.glob("*.txt"):

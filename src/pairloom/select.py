@@ -60,9 +60,13 @@ def _publish_shard(staged: Place, final: Place, recipe: Recipe, format: str, sta
 
 
 def decide(staged: Place, select: Sequence[Selection], shards: Sequence[int], scores: pa.Table | None = None) -> Dropped:
+    """Let the selections see the ledger of all pairs of the run."""
+    return drop(_ledger(staged, shards, select, scores), select)
+
+
+def drop(ledger: pa.Table, select: Sequence[Selection]) -> Dropped:
     """Let each selection see the ledger of all pairs that those before it kept."""
     dropped: Dropped = {}
-    ledger = _ledger(staged, shards, select, scores)
     for one in select:
         messages = one.drop(ledger)
         keys = ledger["key"]

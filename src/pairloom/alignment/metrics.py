@@ -7,6 +7,7 @@ answer counts as ranked before it, so that a constant score finds nothing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import comb
@@ -17,6 +18,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+
+_KEPT = 4_000_000  # numbers drawn that are worth their memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,10 @@ def _means(values: Floats, clusters: npt.ArrayLike | None, rounds: int, seed: in
     """The mean of each resampling, from the sums of the clusters."""
     numbers = _numbers(len(values), clusters)
     sums, sizes = np.bincount(numbers, values), np.bincount(numbers)
-    return [float(sums[draw].sum() / sizes[draw].sum()) for draw in _draws(len(sums), rounds, seed)]
+    blocks = (
+        [_drawn(len(sums), rounds, seed)] if len(sums) * rounds <= _KEPT else map(np.atleast_2d, _draws(len(sums), rounds, seed))
+    )
+    return [mean for rows in blocks for mean in (sums[rows].sum(axis=1) / sizes[rows].sum(axis=1)).tolist()]
 
 
 def _numbers(count: int, clusters: npt.ArrayLike | None) -> Ints:
@@ -157,6 +163,12 @@ def _numbers(count: int, clusters: npt.ArrayLike | None) -> Ints:
         return np.arange(count)
     names, numbers = np.unique(np.asarray(clusters), return_inverse=True)
     return np.arange(count) if len(names) == count else numbers
+
+
+@functools.lru_cache(maxsize=2)
+def _drawn(count: int, rounds: int, seed: int) -> Ints:
+    """All draws at once, (rounds, count): a comparison resamples the same pairs some hundred times."""
+    return np.array(list(_draws(count, rounds, seed)), np.int64).reshape(rounds, count)
 
 
 def _draws(count: int, rounds: int, seed: int) -> Iterator[Ints]:

@@ -33,6 +33,14 @@ def compare(
     ] = "mini",
     regime: Annotated[Regime, typer.Option(help="fixed: the model as it is; refit: a head for each policy.")] = "fixed",
     head: Annotated[Heads, typer.Option(help="What refit fits: a closed form, or the attention head of `train`.")] = "closed",
+    test: Annotated[
+        str | None,
+        typer.Option(
+            help="With refit: measure all heads on what this recipe makes; the policies prepare what they learn from.",
+            show_default=False,
+            autocompletion=complete.recipes,
+        ),
+    ] = None,
     sample: Sample = None,
     seed: Annotated[int, typer.Option(help="Draws rivals and splits.")] = 0,
     controls: Annotated[bool, typer.Option(help="Measure chance, shuffled pairs, blank images and shuffled tiles, too.")] = False,
@@ -48,7 +56,7 @@ def compare(
 
     found = compare_policies(
         input, policy, out,
-        model=model, regime=regime, head=head, sample=sample, seed=seed, controls=controls, device=device or "auto",
+        model=model, regime=regime, head=head, test=test, sample=sample, seed=seed, controls=controls, device=device or "auto",
         workers=workers or cores(), reading=reading(image_column, text_column, encoding), say=(lambda _: None) if json_ else say,
     )  # fmt: skip
     if json_:

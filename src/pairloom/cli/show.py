@@ -192,9 +192,10 @@ def show_comparison(found: Comparison) -> None:
     _results.print(table)
     head = f" with a {found.head} head" if found.head else ""
     left = ", ".join(f"{name} {count}" for name, count in found.left_out.items() if count)
-    rejected = f"; not compared because rejected: {left}" if left else ""
+    rejected = f"; not {'learnt from' if found.test else 'compared'} because rejected: {left}" if left else ""
+    tested = f", measured on what {escape(found.test)} makes" if found.test else ""
     _results.print(
-        f"{found.gallery:,} pairs in {found.groups:,} groups, regime {found.regime}{head}, "
+        f"{found.gallery:,} pairs in {found.groups:,} groups, regime {found.regime}{head}{tested}, "
         f"model {escape(found.model)}; p corrected for {found.comparisons} comparisons{rejected}",
         soft_wrap=True,
     )

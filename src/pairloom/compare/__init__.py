@@ -14,8 +14,8 @@ from pairloom.compare.cache import kept_features, kept_setting
 from pairloom.compare.features import Features, Known, Policy, Widest, compute
 from pairloom.compare.judge import judge, per_query
 from pairloom.compare.result import Comparison, Measured
-from pairloom.compare.scorers import Trial
-from pairloom.compare.setting import Setting, survey
+from pairloom.compare.scorers import Entrant, Trial
+from pairloom.compare.setting import FEWEST, Setting, survey
 from pairloom.compare.write import write_comparison
 from pairloom.errors import UsageError
 from pairloom.extras import need
@@ -38,6 +38,7 @@ def compare(
     model: str = "mini",
     regime: Regime = "fixed",
     head: Heads = "closed",
+    test: str | Recipe | None = None,
     sample: int | None = None,
     seed: int = 0,
     controls: bool = False,
@@ -50,61 +51,91 @@ def compare(
 
     In the regime `fixed` the model is as it is and the preprocessing varies; `refit` fits a head on half of the pairs for each
     policy and measures on the other half, since `fixed` favours what the model was trained with: a ridge regression in `closed`
-    form, or the `trained` attention head, which needs torch, with three seeds. What was embedded is kept below `out`, so a second
-    comparison of the same is quick.
+    form, or the `trained` attention head, which needs torch, with three seeds. With `test` that recipe prepares what all are
+    measured on, and a policy only what its head learns from: filters, augmentation, `select:`, text chosen by the image. What was
+    embedded is kept below `out`, so a second comparison of the same is quick.
 
     Raises:
         RecipeError, UsageError: if it can't work as asked, if too few pairs are kept by all policies, or a policy keeps none.
     """
-    chosen, trial = _policies(policies), Trial(regime, head, seed)
+    if test is not None and regime == "fixed":
+        raise UsageError("a recipe to test by takes heads that learn: --test needs --regime refit")
+    chosen, trial = _policies(policies, test is not None), Trial(regime, head, seed)
+    tested = None if test is None else _tested(test)
+    everyone = [*chosen, *([tested] if tested else [])]
     reading, folder, encoder = reading or ReadOptions(), Path(out), load(model, device)
     if head == "trained":
         need("torch", "torch", "training a head")  # before the long part
-    for policy in chosen:
+    for policy in everyone:
         if policy.align:
             policy.align.trained(encoder)  # may be one of another model
     plan = plan_of(inputs, reading, 10_000, None, sample)
     said = [plan.to_json(), dataclasses.asdict(reading), encoder.fingerprint, bank_digest()]
-    lines = [(policy.recipe.to_literal()["steps"], policy.recipe.versions()) for policy in chosen]
-    widest, known = Widest(chosen), Known(encoder)
+    lines = [policy.said for policy in everyone]
+    widest, known = Widest(everyone), Known(encoder)
+
+    def features(policy: Policy, line: list[object], *control: str) -> Features:
+        say(f"control {control[0]}" if control else f"policy {policy.name}")
+        path = folder / "features" / f"{digest(*control, line, lines, *said)}.npz"
+        changes = [_CONTROLS[name] for name in control]
+        return kept_features(path, lambda: compute(policy, widest, plan, reading, known, *changes))
+
     with threads(workers):
         setting = kept_setting(folder / "features" / f"{digest('setting', *said)}.npz", lambda: survey(plan, reading, known))
-        found: dict[str, Features] = {}
-        for policy, line in zip(chosen, lines, strict=True):
-            say(f"policy {policy.name}")
-            path = folder / "features" / f"{digest(line, lines, *said)}.npz"
-            found[policy.name] = kept_features(path, lambda policy=policy: compute(policy, widest, plan, reading, known))  # type: ignore[misc]
-        changed: dict[str, Features] = {}
-        for name, change in _CONTROLS.items() if controls else ():
-            say(f"control {name}")
-            path = folder / "features" / f"{digest(name, lines[0], lines, *said)}.npz"
-            changed[name] = kept_features(path, lambda change=change: compute(chosen[0], widest, plan, reading, known, change))  # type: ignore[misc]
+        found = {policy.name: features(policy, line) for policy, line in zip(chosen, lines, strict=False)}
+        shown = features(tested, lines[-1]) if tested else None
+        changed = {name: features(tested or chosen[0], lines[-1 if tested else 0], name) for name in _CONTROLS if controls}
     say("scores")
-    shared, left_out = _shared(setting, found)
-    judged = judge(found, changed, chosen, shared, encoder, trial)
-    comparison = dataclasses.replace(judged.comparison, model=model, left_out=left_out)
+    kept = {policy.name: _keys(policy, found[policy.name]) for policy in chosen}
+    shared = _shared(setting, {tested.name: _keys(tested, shown)} if tested and shown else kept)
+
+    def entrant(policy: Policy, made: Features, control: Features | None = None) -> Entrant:
+        if tested and shown:
+            return Entrant(policy, made, tested, control or shown)
+        return Entrant(policy, control or made, policy, control or made)
+
+    first = chosen[0]
+    judged = judge(
+        {policy.name: entrant(policy, found[policy.name]) for policy in chosen},
+        {name: entrant(first, found[first.name], control) for name, control in changed.items()},
+        shared, encoder, trial,
+    )  # fmt: skip
+    left_out = {name: len(set(setting.keys) - keys) for name, keys in kept.items()}
+    comparison = dataclasses.replace(judged.comparison, model=model, left_out=left_out, test=tested.name if tested else None)
     write_comparison(folder, comparison, per_query(judged.hits, judged.setting))
     return comparison
 
 
-def _policies(policies: Sequence[str] | Mapping[str, Recipe]) -> list[Policy]:
+def _policies(policies: Sequence[str] | Mapping[str, Recipe], learns: bool) -> list[Policy]:
     named = policies if isinstance(policies, Mapping) else {Path(name).stem: Recipe.load(name) for name in policies}
     if len(named) < max(2, len(policies)):
         raise UsageError("a comparison needs at least two policies, of different names")
-    for name, recipe in named.items():
-        if not isinstance(next(iter(recipe.steps), None), Decode):
-            raise UsageError(f"the policy {name} does not begin with `decode`, so there is nothing to compare it by")
-    return [Policy(name, recipe) for name, recipe in named.items()]
+    return [_policy(name, recipe, learns) for name, recipe in named.items()]
 
 
-def _shared(setting: Setting, found: Mapping[str, Features]) -> tuple[Setting, dict[str, int]]:
-    """The pairs that all policies kept, and how many of them all each policy did not."""
-    kept = {name: set(features.keys) for name, features in found.items()}
-    for name, keys in kept.items():
-        if not keys:
-            raise UsageError(f"the policy {name} rejects every pair, so there is nothing to compare")
+def _tested(test: str | Recipe) -> Policy:
+    return _policy(Path(test).stem, Recipe.load(test)) if isinstance(test, str) else _policy("test", test)
+
+
+def _policy(name: str, recipe: Recipe, learns: bool = False) -> Policy:
+    if not isinstance(next(iter(recipe.steps), None), Decode):
+        raise UsageError(f"the policy {name} does not begin with `decode`, so there is nothing to compare it by")
+    return Policy(name, recipe, learns)
+
+
+def _keys(policy: Policy, features: Features) -> set[str]:
+    if not features.keys:
+        raise UsageError(f"the policy {policy.name} rejects every pair, so there is nothing to compare")
+    return set(features.keys)
+
+
+def _shared(setting: Setting, kept: Mapping[str, set[str]]) -> Setting:
+    """The pairs that all of these policies kept."""
     rows = [row for row, key in enumerate(setting.keys) if all(key in keys for keys in kept.values())]
-    return setting.only(np.array(rows, np.int64)), {name: len(set(setting.keys) - keys) for name, keys in kept.items()}
+    if len(rows) < FEWEST <= len(setting.keys):
+        drops = ", ".join(f"{name} rejects {len(setting.keys) - len(keys)}" for name, keys in kept.items())
+        raise UsageError(f"all policies keep only {len(rows)} of {len(setting.keys)} pairs; it takes at least {FEWEST} ({drops})")
+    return setting.only(np.array(rows, np.int64))
 
 
 def _blank(pixels: Pixels) -> Pixels:

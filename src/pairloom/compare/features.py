@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from pairloom import readers
 from pairloom.batch import Batch, Pixels
 from pairloom.choices import Kind
 from pairloom.geometry import Box
-from pairloom.models import Model
+from pairloom.models import Model, embed_bank
 from pairloom.readers.model import Plan, ReadOptions
 from pairloom.recipe import Recipe
 from pairloom.run import read_batches, run_steps
+from pairloom.select import drop
 from pairloom.stats import StepCount
-from pairloom.step import Step
+from pairloom.step import Selection, Step
 from pairloom.steps.align import Align, cut_view, embed_in_parts
 from pairloom.steps.decode import Decode
 from pairloom.steps.image import TokenRatio
@@ -34,10 +36,11 @@ _SEGMENTS = 512  # of one text, as in `align`
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A recipe under comparison."""
+    """A recipe under comparison. With `learns` it prepares only what heads are fitted on: what it writes, selected as it says."""
 
     name: str
     recipe: Recipe
+    learns: bool = False
 
     @property
     def align(self) -> Align | None:
@@ -46,8 +49,24 @@ class Policy:
 
     @property
     def kind(self) -> Kind:
-        """How the policy pools."""
-        return self.align.pooling if self.align else "whole"
+        """How the policy pools. To learn from is the caption that it writes, if it writes one."""
+        writes = self.learns and any(isinstance(step, Truncate) for step in self.recipe.steps)
+        return self.align.pooling if self.align and not writes else "whole"
+
+    @property
+    def select(self) -> tuple[Selection, ...]:
+        """What is selected among all pairs of a run: never those that are measured on."""
+        return self.recipe.select if self.learns else ()
+
+    @property
+    def said(self) -> list[object]:
+        """All that its features depend on, beside the pairs and the model, as plain values."""
+        literal = self.recipe.to_literal()
+        return [literal["steps"], self.recipe.versions(), *([literal.get("select")] if self.learns else [])]
+
+    def bank(self, model: Model) -> Vectors:
+        """The embedded images by which it tells what is informative."""
+        return embed_bank(model, self.align.bank if self.align else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +81,13 @@ class Features:
     text_lost: npt.NDArray[np.float64]
     area_lost: npt.NDArray[np.float64]
     seconds: float
+
+    def without(self, dropped: Container[str]) -> Features:
+        """The same with those pairs gone."""
+        rows = [row for row, key in enumerate(self.keys) if key not in dropped]
+        images, texts = (tuple(part[row] for row in rows) for part in (self.images, self.texts))
+        keys = tuple(self.keys[row] for row in rows)
+        return Features(keys, images, texts, self.text_lost[rows], self.area_lost[rows], self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,28 +144,33 @@ def _needed(steps: Sequence[Step], width: int, height: int) -> Iterator[tuple[in
 def compute(
     policy: Policy, widest: Widest, plan: Plan, reading: ReadOptions, known: Known, change: Change = lambda pixels: pixels
 ) -> Features:
-    """Run the steps of a policy over the plan and embed what comes out; its `select:` is left out.
+    """Run the steps of a policy over the plan and embed what comes out.
 
     `change` is done to every final image, for the controls.
     """
     steps = [step.bind((widest,)) if isinstance(step, Decode) else step for step in _line(policy)]
     counts = [StepCount(step.name) for step in steps]
-    parts = []
+    columns = ["key", *sorted({column for one in policy.select for column in one.reads})]
+    parts, ledgers = [], []
     for shard in plan.shards:
         for batch in read_batches(readers.read(shard, reading), shard.index, 10_000):
             kept = run_steps(steps, batch, counts, lambda bad, step: None)
             if len(kept):
                 parts.append(tuple(_embedded(policy, kept, known, change)))
-    columns = list(zip(*parts, strict=True)) if parts else [()] * 5
-    keys, images, texts, text_lost, area_lost = ([one for part in column for one in part] for column in columns)
+                ledgers.append(kept.table.select(columns))
+    found = list(zip(*parts, strict=True)) if parts else [()] * 5
+    keys, images, texts, text_lost, area_lost = ([one for part in column for one in part] for column in found)
     seconds = sum(count.seconds for count in counts)
-    return Features(tuple(keys), tuple(images), tuple(texts), np.array(text_lost), np.array(area_lost), seconds)
+    features = Features(tuple(keys), tuple(images), tuple(texts), np.array(text_lost), np.array(area_lost), seconds)
+    return (
+        features.without(drop(pa.concat_tables(ledgers).combine_chunks(), policy.select)) if policy.select and keys else features
+    )
 
 
 def _line(policy: Policy) -> list[Step]:
     """The steps of a policy without those whose scores nothing reads here: segments are scored against every image anyway."""
     line: list[Step] = []
-    wanted: set[str] = set()
+    wanted = {column for one in policy.select for column in one.reads}
     for step in reversed(policy.recipe.bound()):
         scores = isinstance(step, Align | TokenRatio) or (isinstance(step, Truncate) and step.by == "alignment")
         if policy.kind != "whole" and scores and not wanted & set(step.adds):

@@ -11,14 +11,15 @@ import numpy.typing as npt
 
 from pairloom.alignment.metrics import Difference, holm, paired
 from pairloom.choices import Regime
-from pairloom.compare.features import Features, Policy
-from pairloom.compare.measure import Hits, estimates, hits, mean_hits, score_matrix
+from pairloom.compare.features import Features
+from pairloom.compare.measure import Cost, Hits, estimates, hits, mean_hits, score_matrix
 from pairloom.compare.result import METRICS, Comparison, Measured
-from pairloom.compare.scorers import Trial
-from pairloom.compare.setting import Setting
+from pairloom.compare.scorers import Entrant, Trial
+from pairloom.compare.setting import FEWEST, Setting
 from pairloom.errors import UsageError
-from pairloom.models import Model, embed_bank
+from pairloom.models import Model
 
+Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
@@ -32,37 +33,32 @@ class Judged:
 
 
 def judge(
-    found: Mapping[str, Features],
-    changed: Mapping[str, Features],
-    policies: Sequence[Policy],
-    setting: Setting,
-    model: Model,
-    trial: Trial,
+    policies: Mapping[str, Entrant], controls: Mapping[str, Entrant], setting: Setting, model: Model, trial: Trial
 ) -> Judged:
-    """Measure policies (`found`) and controls of the first one (`changed`) on the pairs of a setting.
+    """Measure policies, and controls of the first one, on the pairs of a setting.
 
     Raises:
-        UsageError: if there are too few different pairs, or all texts are the same.
+        UsageError: if there are too few different pairs to measure on or to learn from, or all texts are the same.
     """
     seed = trial.seed
     train, test = _split(setting, trial.regime, seed)
     if len(setting.keys) > 1 and (setting.texts == setting.texts[0]).all():
         raise UsageError("all texts are the same, so no text can find its image")
     measured, rivals = setting.only(test), setting.only(test).rivals(seed)
-    everyone = {**found, **changed}
     hits_of: dict[str, Hits] = {}
     results: dict[str, Measured] = {}
-    for name, features in everyone.items():
-        policy = next((one for one in policies if one.name == name), policies[0])
-        bank = embed_bank(model, policy.align.bank if policy.align else None)
-        rows = _rows(features, setting)
-        scorers = trial.scorers(policy, features, rows[train], setting.groups[train], bank, model)
-        scores = [score_matrix(features, rows[test], bank, scorer) for scorer in scorers]
+    for name, one in {**policies, **controls}.items():
+        learnt, groups = _kept(name, one, setting.only(train))
+        rows, bank = _rows(one.shown, measured), one.shows.bank(model)
+        scores = [score_matrix(one.shown, rows, bank, scorer) for scorer in trial.scorers(one, learnt, groups, model)]
         hits_of[name] = mean_hits([hits(each, measured, rivals) for each in scores])
-        results[name] = estimates(hits_of[name], features, rows[test], measured, seed)
-        if changed and name == policies[0].name:
-            _shuffled(scores[0], measured, rivals, features, rows[test], seed, results)
-    names = [policy.name for policy in policies]
+        own = one.learnt is one.shown
+        cost = Cost(one.learnt, rows if own else learnt, measured.groups if own else groups, len(learnt))
+        results[name] = estimates(hits_of[name], cost, measured, seed)
+        if controls and len(results) == 1:
+            for noise, other in _noise(scores[0], seed).items():
+                results[noise] = estimates(hits(other, measured, rivals), cost, measured, seed)
+    names = list(policies)
     against = _differences(hits_of, names, measured, seed)
     comparison = Comparison(
         {name: results[name] for name in names},
@@ -105,19 +101,25 @@ def _split(setting: Setting, regime: Regime, seed: int) -> tuple[Ints, Ints]:
     return np.flatnonzero(first), np.flatnonzero(~first)
 
 
+def _kept(name: str, one: Entrant, setting: Setting) -> tuple[Ints, Ints]:
+    """Of the pairs to learn from those that a policy kept: their rows in its features, and their groups."""
+    keys = set(one.learnt.keys)
+    there = setting.only(np.array([row for row, key in enumerate(setting.keys) if key in keys], np.int64))
+    different = len(np.unique(there.groups))
+    if setting.keys and different < FEWEST // 2:
+        raise UsageError(f"the policy {name} keeps {different} different pairs to learn from; it takes at least {FEWEST // 2}")
+    return _rows(one.learnt, there), there.groups
+
+
 def _rows(features: Features, setting: Setting) -> Ints:
     places = {key: row for row, key in enumerate(features.keys)}
     return np.array([places[key] for key in setting.keys], np.int64)
 
 
-def _shuffled(
-    scores: npt.NDArray[np.float64], setting: Setting, rivals: tuple[Ints, Ints], features: Features, rows: Ints, seed: int,
-    results: dict[str, Measured],
-) -> None:  # fmt: skip
+def _noise(scores: Floats, seed: int) -> dict[str, Floats]:
     """Two controls that need no pixels: every image given to another pair, and numbers drawn by chance."""
     chance = np.random.default_rng(seed)
-    for name, noise in (("shuffled pairs", scores[:, chance.permutation(len(scores))]), ("chance", chance.random(scores.shape))):
-        results[name] = estimates(hits(noise, setting, rivals), features, rows, setting, seed)
+    return {"shuffled pairs": scores[:, chance.permutation(len(scores))], "chance": chance.random(scores.shape)}
 
 
 def _differences(

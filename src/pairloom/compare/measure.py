@@ -76,11 +76,25 @@ def mean_hits(each: Sequence[Hits]) -> Hits:
     return Hits(metrics, t2i, i2t, float(np.mean([one.auc for one in each])))
 
 
-def estimates(found: Hits, features: Features, rows: Ints, setting: Setting, seed: int) -> Measured:
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a policy did to pairs of those `groups` (n,), which have the `rows` (n,) in its features; `fitted_on` so many of them
+    a head was fitted."""
+
+    features: Features
+    rows: Ints
+    groups: Ints
+    fitted_on: int
+
+
+def estimates(found: Hits, cost: Cost, setting: Setting, seed: int) -> Measured:
     """Values with their intervals, whole and by bucket; pairs of one group are resampled together."""
 
     def interval(values: npt.ArrayLike, places: Ints | slice = slice(None)) -> Estimate:
-        return bootstrap(np.asarray(values, np.float64)[places], setting.groups[places], rounds=1000, seed=seed)
+        return resampled(np.asarray(values, np.float64)[places], setting.groups[places])
+
+    def resampled(values: Floats, groups: Ints) -> Estimate:
+        return bootstrap(values, groups, rounds=1000, seed=seed)
 
     breakdown: dict[str, dict[str, Estimate]] = {}
     for name, values in setting.buckets.items():
@@ -92,8 +106,9 @@ def estimates(found: Hits, features: Features, rows: Ints, setting: Setting, see
         {name: interval(values) for name, values in found.metrics.items()},
         round(found.auc, 4),
         float(np.median(found.text_to_image)),
-        interval(features.text_lost[rows]),
-        interval(features.area_lost[rows]),
-        round(len(features.keys) / max(features.seconds, 1e-9), 1),
+        resampled(cost.features.text_lost[cost.rows], cost.groups),
+        resampled(cost.features.area_lost[cost.rows], cost.groups),
+        round(len(cost.features.keys) / max(cost.features.seconds, 1e-9), 1),
         breakdown,
+        cost.fitted_on,
     )

@@ -22,7 +22,7 @@ METRICS = {
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One policy: the metrics above, and what they cost."""
+    """One policy: the metrics above, what they cost, and how many pairs a head was fitted on."""
 
     metrics: dict[str, Estimate]
     auc: float
@@ -31,13 +31,15 @@ class Measured:
     area_lost: Estimate
     pairs_per_second: float
     breakdown: dict[str, dict[str, Estimate]]
+    fitted_on: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """All policies on the same pairs; differences are to the first one, their probabilities corrected for `comparisons`.
 
-    `left_out` says how many pairs each policy rejected that are therefore not compared, `head` what `refit` fitted.
+    `left_out` says how many pairs each policy rejected that are therefore not compared, or with a `test`, the recipe that made
+    what all were measured on, not learnt from; `head` what `refit` fitted.
     """
 
     policies: dict[str, Measured]
@@ -52,6 +54,7 @@ class Comparison:
     controls: dict[str, Measured]
     buckets: dict[str, dict[str, int]]
     head: str | None = None
+    test: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The stable contract of `comparison.json`."""
@@ -75,6 +78,7 @@ class Comparison:
             },
             "regime": self.regime,
             "head": self.head,
+            "test": self.test,
             "model": self.model,
             "seeds": list(self.seeds),
             "comparisons": self.comparisons,
@@ -90,7 +94,7 @@ class Comparison:
 
 
 def _measured(one: Measured) -> dict[str, Any]:
-    rest = {"auc": one.auc, "median_rank": one.median_rank, "pairs_per_second": one.pairs_per_second}
+    rest = {name: getattr(one, name) for name in ("auc", "median_rank", "pairs_per_second", "fitted_on")}
     losses = {"text_lost": asdict(one.text_lost), "area_lost": asdict(one.area_lost)}
     broken = {name: {value: asdict(each) for value, each in values.items()} for name, values in one.breakdown.items()}
     return {name: asdict(each) for name, each in one.metrics.items()} | rest | losses | {"breakdown": broken}

@@ -58,6 +58,17 @@ class Pooled:
 
 
 @dataclass(frozen=True, slots=True)
+class Entrant:
+    """What is compared under one name: a policy and what it made of the pairs to learn from, a policy and what it made of those
+    to measure on. They are the same unless all are measured on what one recipe makes."""
+
+    learns: Policy
+    learnt: Features
+    shows: Policy
+    shown: Features
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """The regime, what kind of head `refit` fits, and the first seed."""
 
@@ -74,17 +85,16 @@ class Trial:
         """Of each training; a closed form needs but one."""
         return tuple(range(self.seed, self.seed + (SEEDS if self.head == "trained" else 1)))
 
-    def scorers(
-        self, policy: Policy, features: Features, rows: Ints, groups: Ints, bank: Vectors, model: Model
-    ) -> Sequence[Scorer]:
-        """Those of a policy, one for each seed, fitted where it has to be on these rows, of those groups of duplicates."""
+    def scorers(self, one: Entrant, rows: Ints, groups: Ints, model: Model) -> Sequence[Scorer]:
+        """Those of an entrant, one for each seed, fitted where it has to be on these rows, of those groups of duplicates."""
         if self.regime == "fixed":
-            trained = policy.align.trained(model) if policy.align else None
-            return [trained or Pooled(model.pooling, policy.kind)]
+            trained = one.shows.align.trained(model) if one.shows.align else None
+            return [trained or Pooled(model.pooling, one.shows.kind)]
+        features, bank = one.learnt, one.learns.bank(model)
         if self.head == "closed":
             images = np.stack([features.images[row][0] for row in rows]).astype(np.float64)
             pooled = pooled_texts(features, rows, bank, model.pooling.gamma)
-            return [Pooled(model.pooling, policy.kind, fit_head(pooled, images, groups, self.seed)[0])]
+            return [Pooled(model.pooling, one.shows.kind, fit_head(pooled, images, groups, self.seed)[0])]
         views, texts = (tuple(parts[row] for row in rows) for parts in (features.images, features.texts))
         pairs = Pairs(views, texts, np.arange(len(rows)), groups)
         return [fit_attention_head(pairs, bank, model.pooling, Fitting(seed=seed))[0] for seed in self.seeds]
