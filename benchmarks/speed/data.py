@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import json
 import random
@@ -11,6 +10,8 @@ import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as parquet
 from datasets import build
 from packages import fetch_debian
 from PIL import Image
@@ -58,20 +59,18 @@ class Data:
         return folder
 
     def pairs(self, count: int) -> Path:
-        """Photographs with texts, a folder as `pairloom run` reads it; beside it `NAME.csv` for img2dataset."""
+        """Photographs with texts, a folder as `pairloom run` reads it; beside it `NAME.parquet` for img2dataset."""
         folder = self.home / f"pairs-{count}"
-        table = folder.with_suffix(".csv")
+        table = folder.with_suffix(".parquet")
         if not table.is_file():
             said = json.loads((self.texts("en") / texts.TEXTS).read_text("utf-8"))
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(self.photos(count), folder)
-            with table.open("w", newline="", encoding="utf-8") as file:
-                rows = csv.writer(file)
-                rows.writerow(["url", "caption"])
-                for number, path in enumerate(sorted(folder.iterdir())):
-                    text = f"{said[number % len(said)]} {number}"
-                    path.with_suffix(".txt").write_text(text, "utf-8")
-                    rows.writerow([path.resolve().as_uri(), text])
+            paths = sorted(folder.glob("*.jpg"))
+            captions = [f"{said[number % len(said)]} {number}" for number in range(len(paths))]
+            for path, caption in zip(paths, captions, strict=True):
+                path.with_suffix(".txt").write_text(caption, "utf-8")
+            parquet.write_table(pa.table({"url": [path.resolve().as_uri() for path in paths], "caption": captions}), table)
         return folder
 
     def clipart(self) -> Path:

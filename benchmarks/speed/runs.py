@@ -28,8 +28,7 @@ if __name__ == "__main__":
     table, out, processes, threads, shard = sys.argv[1:]
     download(table, image_size=512, output_folder=out, processes_count=int(processes), thread_count=int(threads),
              resize_mode="keep_ratio_largest", resize_only_if_bigger=True, encode_quality=95, output_format="webdataset",
-             input_format="csv", url_col="url", caption_col="caption", number_sample_per_shard=int(shard),
-             incremental_mode="overwrite")
+             input_format="parquet", url_col="url", caption_col="caption", number_sample_per_shard=int(shard))
 """
 
 
@@ -52,7 +51,7 @@ def beside(pairs: Path, count: int, peer: Environment, recipe: Path, rounds: int
     commands = {"Pairloom": [sys.executable, "-m", "pairloom", "run", str(pairs.resolve()), "OUT", *common]}
     results = {"Pairloom": Result(), "img2dataset": Result(fault=peer.fault)}
     if peer.python:
-        table = str(pairs.resolve().with_suffix(".csv"))
+        table = str(pairs.resolve().with_suffix(".parquet"))
         commands["img2dataset"] = [str(peer.python), "script.py", table, "OUT", str(PROCESSES), str(THREADS), shard]
     for number in range(rounds):
         for name in list(commands)[:: 1 if number % 2 else -1]:
