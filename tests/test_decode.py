@@ -274,7 +274,7 @@ def test_the_fast_path_gives_the_pixels_of_the_slow_one_and_refuses_no_less(monk
     seen = set()
     for (name, data), ours in zip(files, fast, strict=True):
         slow = outcome(data)
-        if slow == "truncated" and not isinstance(ours, str):
+        if isinstance(slow, str) and not isinstance(ours, str):
             slow = outcome(data + b"\xff\xd9")
         if isinstance(ours, str):
             assert ours in ("truncated", "undecodable") if not isinstance(slow, str) else ours == slow, name
