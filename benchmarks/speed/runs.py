@@ -32,15 +32,21 @@ if __name__ == "__main__":
 """
 
 
-def without_align(folder: Path) -> Path:
-    """The recipe `default` without scoring, in a file; what was cut by alignment is cut by sentences."""
+def without_align() -> Recipe:
+    """The recipe `default` without scoring; what it cuts by alignment is cut by sentences."""
+    said = Recipe.load("default").to_literal()
     steps = [
         {"truncate": {**one["truncate"], "by": "sentences"}} if "truncate" in one else one
-        for one in Recipe.load("default").to_literal()["steps"]
+        for one in said["steps"]
         if "align" not in one
     ]
-    path = folder / "default-without-align.yaml"
-    path.write_text(json.dumps({"steps": steps, "select": ["duplicates"]}), "utf-8")
+    return Recipe.from_yaml(json.dumps({**said, "steps": steps}))
+
+
+def in_file(recipe: Recipe, folder: Path) -> Path:
+    """A recipe as the command takes it."""
+    path = folder / "recipe.yaml"
+    path.write_text(json.dumps(recipe.to_literal()), "utf-8")
     return path
 
 
