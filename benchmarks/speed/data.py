@@ -22,6 +22,7 @@ from speed import pictures, texts
 
 PHOTOGRAPHS = {"mate-backgrounds": "nature/*.jpg", "lomiri-wallpapers-16.04": "*.jpg"}
 LARGE = (4e6, 12.5e6)  # pixels
+DISTINCT = 1000  # photographs of the pairs
 LONG = {"en": 500, "zh": 150}  # characters of a long text at the least: more than 77 tokens
 TOKENIZERS = {"en": "clip", "zh": "chinese-clip"}
 MANUALS = {"en": ("gimp-en",), "zh": ("gimp-zh", "handbook-zh", "kicad-zh")}
@@ -59,18 +60,22 @@ class Data:
         return folder
 
     def pairs(self, count: int) -> Path:
-        """Photographs with texts, a folder as `pairloom run` reads it; beside it `NAME.parquet` for img2dataset."""
+        """Photographs, each several times with another text: a folder as `pairloom run` reads it, and beside it
+        `NAME.parquet` for img2dataset."""
         folder = self.home / f"pairs-{count}"
         table = folder.with_suffix(".parquet")
         if not table.is_file():
             said = json.loads((self.texts("en") / texts.TEXTS).read_text("utf-8"))
+            shown = sorted(self.photos(min(count, DISTINCT)).glob("*.jpg"))
             shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(self.photos(count), folder)
-            paths = sorted(folder.glob("*.jpg"))
-            captions = [f"{said[number % len(said)]} {number}" for number in range(len(paths))]
-            for path, caption in zip(paths, captions, strict=True):
+            folder.mkdir(parents=True)
+            urls, captions = [], [f"{said[number % len(said)]} {number}" for number in range(count)]
+            for number, caption in enumerate(captions):
+                path = folder / f"{number:06d}.jpg"
+                path.hardlink_to(shown[number % len(shown)])
                 path.with_suffix(".txt").write_text(caption, "utf-8")
-            parquet.write_table(pa.table({"url": [path.resolve().as_uri() for path in paths], "caption": captions}), table)
+                urls.append(path.resolve().as_uri())
+            parquet.write_table(pa.table({"url": urls, "caption": captions}), table)
         return folder
 
     def clipart(self) -> Path:
