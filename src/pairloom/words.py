@@ -14,7 +14,7 @@ from itertools import chain, islice
 Spelling = tuple[tuple[int, ...], tuple[int, ...]]
 """The token ids of one word, and where in it each token begins, in characters."""
 
-_MOST = 50_000  # words, about 10 MB
+_MOST = 30_000  # words, about 10 MB
 _LONGEST = 40  # characters of one that is worth remembering
 
 _HAN = (
