@@ -59,6 +59,11 @@ def lanczos(data: bytes, size: Size) -> np.ndarray:
     return np.clip(np.stack(drawn, 2), 0, 255)
 
 
+def scaled(width: int, height: int, shrink: int) -> dict[str, int]:
+    """What tells `simplejpeg.decode_jpeg` to decode at 1/`shrink`."""
+    return {"min_width": -(-width // shrink), "min_height": -(-height // shrink)} if shrink > 1 else {}
+
+
 def pixels(path: Path) -> np.ndarray:
     """What a stored file shows."""
     return np.asarray(Image.open(path).convert("RGB"))
