@@ -1,13 +1,14 @@
 # make demo: install and prepare the sample pairs   make test: all tests   make check: format, lint, types, tests
 # make docs: the documentation site, into build/site
 # make fuzz: the compiled resize under sanitizers, against Pillow, for FUZZ seconds (60)
+# make bench: Pairloom beside its peers, in environments of their own, into build/bench (5 GB; ten minutes once they are there)
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
 FUZZ ?= 60
 
-.PHONY: demo test check format docs fuzz
+.PHONY: demo test check format docs fuzz bench
 
 demo: .venv/core
 	$(BIN)/pairloom run examples/pairs demo-output --restart
@@ -40,6 +41,9 @@ fuzz: .venv/dev
 		src/pairloom/_resize.c -o build/fuzz/_resize.abi3.so -lm
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		$(BIN)/python tests/fuzz_resize.py build/fuzz/_resize.abi3.so $(FUZZ)
+
+bench: .venv/dev
+	$(BIN)/python benchmarks/suite.py --work build/bench
 
 .venv/core: pyproject.toml constraints.txt hatch_build.py src/pairloom/_resize.c src/pairloom/_resize_kernels.h
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pairloom needs Python 3.11 or newer; try make PYTHON=python3.12")'

@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from PIL import Image
+from speed.runs import without_align
 
 from pairloom import Align, Recipe, run
 from pairloom.batch import Batch, Row
@@ -96,13 +97,7 @@ def score(rows: list[Row], align: Align, number: int) -> tuple[float, float, flo
 
 def whole(inputs: str, number: int) -> None:
     """Runs with and without scoring, one after the other, with as many workers."""
-    full = Recipe.load("default")
-    plain = [
-        {"truncate": {"by": "sentences"}} if "truncate" in one else one
-        for one in full.to_literal()["steps"]
-        if "align" not in one
-    ]
-    recipes = {"run, default": full, "run, default without align": Recipe.from_yaml(json.dumps({"steps": plain}))}
+    recipes = {"run, default": Recipe.load("default"), "run, default without align": without_align()}
     for name, one in recipes.items():
 
         def work(one: Recipe = one) -> int:

@@ -35,7 +35,7 @@ WORKS = {
     "english": ("texts", "clean + segment + tokenise, long English"),
     "chinese": ("texts", "clean + segment + tokenise, long Chinese"),
 }
-PAIRS = 1000
+PAIRS = 4000
 
 
 def main() -> int:
@@ -61,7 +61,7 @@ def main() -> int:
         if "run" in options.only:
             works["run"], single["line"] = whole(data, options.pairs, environment("images"), options.work, options.rounds)
         if "memory" in options.only:
-            single["memory"] = [runs.worker_peak(data.clipart(), runs.without_align(options.work))]
+            single["memory"] = [runs.worker_peak(data.clipart(), runs.in_file(runs.without_align(), options.work))]
     except (PackageError, OSError) as fault:
         print(f"error: {fault}", file=sys.stderr)
         return 1
@@ -73,7 +73,7 @@ def main() -> int:
 
 def whole(data: Data, count: int, peer: Environment, work: Path, rounds: int) -> tuple[Work, list[float]]:
     """The whole runs beside img2dataset, and the share of the line; fewer rounds, each is long."""
-    recipe, rounds = runs.without_align(work), max(3, rounds // 2)
+    recipe, rounds = runs.in_file(runs.without_align(), work), max(2, rounds // 2)
     found = runs.beside(data.pairs(count), count, peer, recipe, rounds)
     print(table.of_work(found, f"`run`, `default` without `align`, 2 workers, {count:,} photographs"), flush=True)
     line, parts = runs.line_share(data.pairs(count), recipe, rounds)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import simplejpeg
-from images import batch_of, encoded, example, picture, psnr
+from images import EXAMPLES, batch_of, encoded, example, picture, psnr
 from PIL import Image, ImageCms, ImageOps
 
 from pairloom.errors import Reject
@@ -230,6 +231,57 @@ def test_rare_subsampling_is_decoded_all_the_same() -> None:
         jpeg = bytearray(encoded(PHOTO, "JPEG", subsampling=0))
         jpeg[jpeg.index(b"\xff\xc0") + 11] = factors
         assert Decode().image(bytes(jpeg)).pixels.shape == PHOTO.shape
+
+
+def jpegs() -> Iterator[tuple[str, bytes]]:
+    """The sample JPEGs, and files of every kind that the fast path might read otherwise, each whole and damaged."""
+    yield from ((path.name, path.read_bytes()) for path in sorted(EXAMPLES.glob("*.jpg")))
+    image, grey = Image.fromarray(PHOTO), Image.fromarray(PHOTO).convert("L")
+    kinds: dict[str, bytes] = {f"4:{sub}": encoded(image, "JPEG", quality=90, subsampling=sub) for sub in (0, 1, 2)}
+    kinds["progressive"] = encoded(image, "JPEG", quality=90, progressive=True)
+    kinds["grey"], kinds["CMYK"] = encoded(grey, "JPEG"), encoded(image.convert("CMYK"), "JPEG")
+    kinds["restarts"] = encoded(image, "JPEG", quality=90, restart_marker_blocks=3)
+    frame, table = kinds["4:2"].index(b"\xff\xc0") + 4, kinds["4:2"].index(b"\xff\xdb") + 5
+    kinds["12 bits"] = kinds["4:2"][:frame] + b"\x0c" + kinds["4:2"][frame + 1 :]
+    kinds["huge coefficients"] = kinds["4:2"][:table] + b"\xff" * 64 + kinds["4:2"][table + 64 :]
+    restart = kinds["restarts"].index(b"\xff\xd3")
+    kinds["a restart is missing"] = kinds["restarts"][:restart] + kinds["restarts"][restart + 2 :]
+    kinds["restarts out of order"] = kinds["restarts"][:restart] + b"\xff\xd6" + kinds["restarts"][restart + 2 :]
+    dice = random.Random(3)
+    for name, data in kinds.items():
+        yield name, data
+        yield f"{name}, cut", data[: dice.randrange(10, len(data))]
+        for _ in range(60):
+            damaged = bytearray(data)
+            for _ in range(dice.randint(1, 3)):
+                damaged[dice.randrange(len(data))] = dice.randrange(256)
+            yield f"{name}, damaged", bytes(damaged)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_fast_path_gives_the_pixels_of_the_slow_one_and_refuses_no_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow passes over damage that the fast path refuses, and misses the end marker. All else is the same, in every value."""
+
+    def outcome(data: bytes) -> Any:
+        try:
+            return Decode().image(data).pixels
+        except Reject as reject:
+            return reject.code
+
+    files = list(jpegs())
+    fast = [outcome(data) for _, data in files]
+    monkeypatch.setattr("pairloom.steps.decode._is_common", lambda data, size: False)
+    seen = set()
+    for (name, data), ours in zip(files, fast, strict=True):
+        slow = outcome(data)
+        if isinstance(slow, str) and not isinstance(ours, str):
+            slow = outcome(data + b"\xff\xd9")
+        if isinstance(ours, str):
+            assert ours in ("truncated", "undecodable") if not isinstance(slow, str) else ours == slow, name
+        else:
+            assert np.array_equal(ours, slow), name
+        seen.add((isinstance(ours, str), isinstance(slow, str)))
+    assert seen == {(False, False), (True, False), (True, True)}
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from speed.contender import Contender, Make, each
-from speed.pictures import Size, covering, load, psnr, ssim
+from speed.pictures import Size, covering, load, psnr, scaled, ssim
 
 SIDE = 224
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
@@ -38,14 +38,15 @@ def limit() -> Contender:
     from pairloom.steps.decode import Decode
 
     bound: Any = Decode().bind([CenterCrop(SIDE)])
-    known: dict[int, tuple[int, bool, Size]] = {}
+    known: dict[int, tuple[dict[str, Any], Size]] = {}
 
     def work(data: bytes) -> np.ndarray:
         if id(data) not in known:
             size = Image.open(io.BytesIO(data)).size
-            known[id(data)] = (*bound._shrink(*size), covering(*size, SIDE))
-        shrink, spare, size = known[id(data)]
-        return resize(simplejpeg.decode_jpeg(data, fastupsample=spare, min_factor=shrink), size)
+            shrink, spare = bound._shrink(*size)
+            known[id(data)] = {"fastupsample": spare, **scaled(*size, shrink)}, covering(*size, SIDE)
+        how, size = known[id(data)]
+        return resize(simplejpeg.decode_jpeg(data, **how), size)
 
     return Contender(each(work))
 

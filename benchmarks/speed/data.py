@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import json
 import random
@@ -11,6 +10,8 @@ import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as parquet
 from datasets import build
 from packages import fetch_debian
 from PIL import Image
@@ -21,6 +22,7 @@ from speed import pictures, texts
 
 PHOTOGRAPHS = {"mate-backgrounds": "nature/*.jpg", "lomiri-wallpapers-16.04": "*.jpg"}
 LARGE = (4e6, 12.5e6)  # pixels
+DISTINCT = 1000  # photographs of the pairs
 LONG = {"en": 500, "zh": 150}  # characters of a long text at the least: more than 77 tokens
 TOKENIZERS = {"en": "clip", "zh": "chinese-clip"}
 MANUALS = {"en": ("gimp-en",), "zh": ("gimp-zh", "handbook-zh", "kicad-zh")}
@@ -58,20 +60,22 @@ class Data:
         return folder
 
     def pairs(self, count: int) -> Path:
-        """Photographs with texts, a folder as `pairloom run` reads it; beside it `NAME.csv` for img2dataset."""
+        """Photographs, each several times with another text: a folder as `pairloom run` reads it, and beside it
+        `NAME.parquet` for img2dataset."""
         folder = self.home / f"pairs-{count}"
-        table = folder.with_suffix(".csv")
+        table = folder.with_suffix(".parquet")
         if not table.is_file():
             said = json.loads((self.texts("en") / texts.TEXTS).read_text("utf-8"))
+            shown = sorted(self.photos(min(count, DISTINCT)).glob("*.jpg"))
             shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(self.photos(count), folder)
-            with table.open("w", newline="", encoding="utf-8") as file:
-                rows = csv.writer(file)
-                rows.writerow(["url", "caption"])
-                for number, path in enumerate(sorted(folder.iterdir())):
-                    text = f"{said[number % len(said)]} {number}"
-                    path.with_suffix(".txt").write_text(text, "utf-8")
-                    rows.writerow([path.resolve().as_uri(), text])
+            folder.mkdir(parents=True)
+            urls, captions = [], [f"{said[number % len(said)]} {number}" for number in range(count)]
+            for number, caption in enumerate(captions):
+                path = folder / f"{number:06d}.jpg"
+                path.hardlink_to(shown[number % len(shown)])
+                path.with_suffix(".txt").write_text(caption, "utf-8")
+                urls.append(path.resolve().as_uri())
+            parquet.write_table(pa.table({"url": urls, "caption": captions}), table)
         return folder
 
     def clipart(self) -> Path:

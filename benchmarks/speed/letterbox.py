@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from speed.contender import Contender, Make, each
-from speed.pictures import Size, fitted, load, psnr, ssim
+from speed.pictures import Size, fitted, load, psnr, scaled, ssim
 
 SIDE, QUALITY = 512, 95
 Prepare = Callable[[bytes], Any]
@@ -44,14 +44,15 @@ def limit() -> Contender:
     letterbox = Letterbox(size=SIDE)
     bound: Any = Decode().bind([letterbox, Encode()])
     canvas = np.full((SIDE, SIDE, 3), 114, np.uint8)
-    known: dict[int, tuple[int, bool, Size]] = {}
+    known: dict[int, tuple[dict[str, Any], Size]] = {}
 
     def pixels(data: bytes) -> np.ndarray:
         if id(data) not in known:
             width, height = Image.open(io.BytesIO(data)).size
-            known[id(data)] = (*bound._shrink(width, height), fitted(width, height, SIDE))
-        shrink, spare, size = known[id(data)]
-        small = simplejpeg.decode_jpeg(data, fastupsample=spare, min_factor=shrink)
+            shrink, spare = bound._shrink(width, height)
+            known[id(data)] = {"fastupsample": spare, **scaled(width, height, shrink)}, fitted(width, height, SIDE)
+        how, size = known[id(data)]
+        small = simplejpeg.decode_jpeg(data, **how)
         resize(small, size, out=_inside(canvas, size))
         return canvas
 

@@ -59,6 +59,11 @@ def lanczos(data: bytes, size: Size) -> np.ndarray:
     return np.clip(np.stack(drawn, 2), 0, 255)
 
 
+def scaled(width: int, height: int, shrink: int) -> dict[str, int]:
+    """What tells `simplejpeg.decode_jpeg` to decode at 1/`shrink`."""
+    return {"min_width": -(-width // shrink), "min_height": -(-height // shrink)} if shrink > 1 else {}
+
+
 def pixels(path: Path) -> np.ndarray:
     """What a stored file shows."""
     return np.asarray(Image.open(path).convert("RGB"))
@@ -70,18 +75,17 @@ def psnr(pixels: np.ndarray, target: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / max(error, 0.01)))
 
 
-def ssim(pixels: np.ndarray, target: np.ndarray, window: int = 7) -> float:
-    """Structural similarity of the lightness, mean over windows of equal weight (Wang et al. 2004)."""
+def ssim(pixels: np.ndarray, target: np.ndarray, side: int = 8) -> float:
+    """Structural similarity of the lightness (Wang et al. 2004), mean over squares of equal weight that don't overlap."""
     luma = np.array([0.299, 0.587, 0.114])
-    one, two = pixels.astype(np.float64) @ luma, target.astype(np.float64) @ luma
-    if min(one.shape) < window:
-        raise ValueError(f"an image of {one.shape} pixels is smaller than the window")
+    rows, columns = target.shape[0] // side, target.shape[1] // side
 
-    def mean(values: np.ndarray) -> np.ndarray:
-        sums = np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-        return (sums[window:, window:] - sums[:-window, window:] - sums[window:, :-window] + sums[:-window, :-window]) / window**2
+    def squares(image: np.ndarray) -> np.ndarray:
+        light = image[: rows * side, : columns * side].astype(np.float64) @ luma
+        return light.reshape(rows, side, columns, side).transpose(0, 2, 1, 3).reshape(rows * columns, side * side)
 
-    m1, m2 = mean(one), mean(two)
-    v1, v2, both = mean(one * one) - m1 * m1, mean(two * two) - m2 * m2, mean(one * two) - m1 * m2
+    one, two = squares(pixels), squares(target)
+    m1, m2 = one.mean(1), two.mean(1)
+    v1, v2, both = one.var(1), two.var(1), (one * two).mean(1) - m1 * m2
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     return float(np.mean((2 * m1 * m2 + c1) * (2 * both + c2) / ((m1 * m1 + m2 * m2 + c1) * (v1 + v2 + c2))))

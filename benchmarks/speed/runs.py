@@ -28,20 +28,25 @@ if __name__ == "__main__":
     table, out, processes, threads, shard = sys.argv[1:]
     download(table, image_size=512, output_folder=out, processes_count=int(processes), thread_count=int(threads),
              resize_mode="keep_ratio_largest", resize_only_if_bigger=True, encode_quality=95, output_format="webdataset",
-             input_format="csv", url_col="url", caption_col="caption", number_sample_per_shard=int(shard),
-             incremental_mode="overwrite")
+             input_format="parquet", url_col="url", caption_col="caption", number_sample_per_shard=int(shard))
 """
 
 
-def without_align(folder: Path) -> Path:
-    """The recipe `default` without scoring, in a file; what was cut by alignment is cut by sentences."""
+def without_align() -> Recipe:
+    """The recipe `default` without scoring; what it cuts by alignment is cut by sentences."""
+    said = Recipe.load("default").to_literal()
     steps = [
         {"truncate": {**one["truncate"], "by": "sentences"}} if "truncate" in one else one
-        for one in Recipe.load("default").to_literal()["steps"]
+        for one in said["steps"]
         if "align" not in one
     ]
-    path = folder / "default-without-align.yaml"
-    path.write_text(json.dumps({"steps": steps, "select": ["duplicates"]}), "utf-8")
+    return Recipe.from_yaml(json.dumps({**said, "steps": steps}))
+
+
+def in_file(recipe: Recipe, folder: Path) -> Path:
+    """A recipe as the command takes it."""
+    path = folder / "recipe.yaml"
+    path.write_text(json.dumps(recipe.to_literal()), "utf-8")
     return path
 
 
@@ -52,7 +57,7 @@ def beside(pairs: Path, count: int, peer: Environment, recipe: Path, rounds: int
     commands = {"Pairloom": [sys.executable, "-m", "pairloom", "run", str(pairs.resolve()), "OUT", *common]}
     results = {"Pairloom": Result(), "img2dataset": Result(fault=peer.fault)}
     if peer.python:
-        table = str(pairs.resolve().with_suffix(".csv"))
+        table = str(pairs.resolve().with_suffix(".parquet"))
         commands["img2dataset"] = [str(peer.python), "script.py", table, "OUT", str(PROCESSES), str(THREADS), shard]
     for number in range(rounds):
         for name in list(commands)[:: 1 if number % 2 else -1]:

@@ -76,8 +76,9 @@ def ids(name: str, text: str) -> list[int]:
 def starts(name: str, text: str, most: int) -> tuple[list[int], int]:
     """Where in a text the first `most` of its tokens begin, in characters, and how many there are; without special ones."""
     words = _words(name)
-    if words and (plain := words.count(text)) is not None:
-        return words.starts(text, most) or [], plain
+    plain = words.starts(text, most) if words else None
+    if plain is not None:
+        return plain
     encoding = _encoding(name, text)
     return [start for start, _ in encoding.offsets[:most]], len(encoding)
 

@@ -14,7 +14,7 @@ from itertools import chain, islice
 Spelling = tuple[tuple[int, ...], tuple[int, ...]]
 """The token ids of one word, and where in it each token begins, in characters."""
 
-_MOST = 50_000  # words, about 10 MB
+_MOST = 30_000  # words, about 10 MB
 _LONGEST = 40  # characters of one that is worth remembering
 
 _HAN = (
@@ -60,13 +60,15 @@ class Words:
         found = self._found(text)
         return None if found is None else list(chain.from_iterable(map(self._ids.__getitem__, self._word.findall(found))))
 
-    def starts(self, text: str, most: int) -> list[int] | None:
-        """Where the first `most` tokens begin, in characters."""
+    def starts(self, text: str, most: int) -> tuple[list[int], int] | None:
+        """Where the first `most` tokens begin, in characters, and how many there are."""
         found = self._found(text)
         if found is None:
             return None
-        places = (match.start() + start for match in self._word.finditer(found) for start in self._starts[match[0]])
-        return list(islice(places, most))
+        total = sum(map(len, map(self._ids.__getitem__, self._word.findall(found))))
+        matches = self._word.finditer(found)
+        places = (match.start() + start for match in matches for start in self._starts[match[0]])
+        return list(islice(places, most)), total
 
     def _found(self, text: str) -> str | None:
         """The text as the pattern of words is for; no plain character changes its length."""
