@@ -80,3 +80,10 @@ assert pyarrow.table({{"a": [1]}}).to_pandas().equals(pandas.DataFrame({{"a": [1
 """
     done = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == str(known)
+
+
+def test_a_worker_of_the_command_loads_no_command_line() -> None:
+    """A worker imports the file that was started, under another name."""
+    said = "import sys, runpy; runpy.run_module('pairloom', run_name='__mp_main__'); print('typer' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "False"
