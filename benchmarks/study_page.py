@@ -57,12 +57,15 @@ def filled(text: str, found: Mapping[str, Any]) -> str:
     """The text with `{set|policy|figure}` as what was measured, in percent or points: the `value` of 10-way matching, its
     difference to the `first` policy or to the `full` one, the share of the first's errors that are `cut`. A set is meant in the
     regime fixed, unless ` refit` follows its name; the title of a comparison of what is learnt from stands in the place of a set.
+    What was not measured, such as photographs that weren't given, is a dash.
     """
     tables = dict(found["learnt"])
     for name, one in found["sets"].items():
         tables |= {name: one["regimes"]["fixed"], f"{name} refit": one["regimes"]["refit"]}
 
     def figure(match: re.Match[str]) -> str:
+        if match[1] not in tables:
+            return "–"
         said, policy, what = tables[match[1]], match[2], match[3]
         if what == "value":
             return f"{100 * said['policies'][policy]['match10']['value']:.0f}"

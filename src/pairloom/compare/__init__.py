@@ -29,6 +29,9 @@ from pairloom.writers.arrays import digest
 
 __all__ = ["Comparison", "Measured", "compare"]
 
+Made = tuple[Policy, Features]
+"""A policy and what it made of the pairs."""
+
 
 def compare(
     inputs: str | Path | Sequence[str | Path],
@@ -60,10 +63,8 @@ def compare(
     """
     if test is not None and regime == "fixed":
         raise UsageError("a recipe to test by takes heads that learn: --test needs --regime refit")
-    chosen, trial = _policies(policies, test is not None), Trial(regime, head, seed)
-    tested = None if test is None else _tested(test)
-    everyone = [*chosen, *([tested] if tested else [])]
-    reading, folder, encoder = reading or ReadOptions(), Path(out), load(model, device)
+    trial, reading, folder, encoder = Trial(regime, head, seed), reading or ReadOptions(), Path(out), load(model, device)
+    everyone = _policies(policies, learn=test is not None) + ([] if test is None else [_tested(test)])
     if head == "trained":
         need("torch", "torch", "training a head")  # before the long part
     for policy in everyone:
@@ -74,43 +75,50 @@ def compare(
     lines = [policy.said for policy in everyone]
     widest, known = Widest(everyone), Known(encoder)
 
-    def features(policy: Policy, line: list[object], *control: str) -> Features:
+    def features(number: int, *control: str) -> Features:
+        policy = everyone[number]
         say(f"control {control[0]}" if control else f"policy {policy.name}")
-        path = folder / "features" / f"{digest(*control, line, lines, *said)}.npz"
+        path = folder / "features" / f"{digest(*control, lines[number], lines, *said)}.npz"
         changes = [_CONTROLS[name] for name in control]
         return kept_features(path, lambda: compute(policy, widest, plan, reading, known, *changes))
 
     with threads(workers):
         setting = kept_setting(folder / "features" / f"{digest('setting', *said)}.npz", lambda: survey(plan, reading, known))
-        found = {policy.name: features(policy, line) for policy, line in zip(chosen, lines, strict=False)}
-        shown = features(tested, lines[-1]) if tested else None
-        changed = {name: features(tested or chosen[0], lines[-1 if tested else 0], name) for name in _CONTROLS if controls}
+        found = [features(number) for number in range(len(everyone))]
+        changed = {name: features(0 if test is None else -1, name) for name in _CONTROLS if controls}
     say("scores")
-    kept = {policy.name: _keys(policy, found[policy.name]) for policy in chosen}
-    shared = _shared(setting, {tested.name: _keys(tested, shown)} if tested and shown else kept)
-
-    def entrant(policy: Policy, made: Features, control: Features | None = None) -> Entrant:
-        if tested and shown:
-            return Entrant(policy, made, tested, control or shown)
-        return Entrant(policy, control or made, policy, control or made)
-
-    first = chosen[0]
-    judged = judge(
-        {policy.name: entrant(policy, found[policy.name]) for policy in chosen},
-        {name: entrant(first, found[first.name], control) for name, control in changed.items()},
-        shared, encoder, trial,
-    )  # fmt: skip
-    left_out = {name: len(set(setting.keys) - keys) for name, keys in kept.items()}
-    comparison = dataclasses.replace(judged.comparison, model=model, left_out=left_out, test=tested.name if tested else None)
+    made = list(zip(everyone, found, strict=True))
+    entrants, blind = _entrants(made, changed) if test is None else _tested_entrants(made[:-1], made[-1], changed)
+    kept = {policy.name: _keys(policy, one) for policy, one in made}
+    shared = _shared(setting, kept if test is None else {everyone[-1].name: _keys(*made[-1])})
+    judged = judge(entrants, blind, shared, encoder, trial)
+    left_out = {name: len(set(setting.keys) - set(one.learnt.keys)) for name, one in entrants.items()}
+    name = None if test is None else everyone[-1].name
+    comparison = dataclasses.replace(judged.comparison, model=model, left_out=left_out, test=name)
     write_comparison(folder, comparison, per_query(judged.hits, judged.setting))
     return comparison
 
 
-def _policies(policies: Sequence[str] | Mapping[str, Recipe], learns: bool) -> list[Policy]:
+def _entrants(made: Sequence[Made], changed: Mapping[str, Features]) -> tuple[dict[str, Entrant], dict[str, Entrant]]:
+    """Who is compared, and the controls: all that the first policy made, changed."""
+    first, _ = made[0]
+    entrants = {policy.name: Entrant(policy, one, policy, one) for policy, one in made}
+    return entrants, {name: Entrant(first, one, first, one) for name, one in changed.items()}
+
+
+def _tested_entrants(
+    made: Sequence[Made], test: Made, changed: Mapping[str, Features]
+) -> tuple[dict[str, Entrant], dict[str, Entrant]]:
+    """The same, all measured on what one recipe made; the controls change that alone."""
+    entrants = {policy.name: Entrant(policy, one, *test) for policy, one in made}
+    return entrants, {name: Entrant(*made[0], test[0], one) for name, one in changed.items()}
+
+
+def _policies(policies: Sequence[str] | Mapping[str, Recipe], learn: bool) -> list[Policy]:
     named = policies if isinstance(policies, Mapping) else {Path(name).stem: Recipe.load(name) for name in policies}
     if len(named) < max(2, len(policies)):
         raise UsageError("a comparison needs at least two policies, of different names")
-    return [_policy(name, recipe, learns) for name, recipe in named.items()]
+    return [_policy(name, recipe, learn) for name, recipe in named.items()]
 
 
 def _tested(test: str | Recipe) -> Policy:
