@@ -19,7 +19,7 @@ from pairloom.alignment.attention import Pooling, align_each, bank_statistics
 from pairloom.alignment.export import head_graph
 from pairloom.alignment.trained import AttentionHead, load_head
 from pairloom.train.features import Pairs
-from pairloom.train.fit import Epoch, _dropped, _mapped, _padded, _part, _Run, _split, fit_attention_head
+from pairloom.train.fit import Epoch, _dropped, _joined, _mapped, _padded, _part, _Run, _split, fit_attention_head
 
 WIDTH = 12
 QUICK = Fitting(epochs=6, batch=32, rate=3e-2, structure=0.1, patience=6, seed=1)
@@ -106,7 +106,7 @@ def test_numpy_scores_as_torch_does(bank: np.ndarray) -> None:
         fit.epoch(np.arange(5, 40))
     fit._best = fit._copied()
     head = fit.head
-    texts, there = _padded(torch, list(pairs.texts))
+    texts, there = _joined(torch, list(pairs.texts))
     views, seen = _padded(torch, list(pairs.views))
     with torch.no_grad():
         mapped = _mapped(texts, fit._mean["text"]), _mapped(views, fit._mean["image"])

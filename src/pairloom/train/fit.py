@@ -185,7 +185,7 @@ class _Run:
     def _loss(self, rows: Ints, chance: np.random.Generator) -> Any:
         """Of a batch of texts, each with its image, as far as chance lets see of them."""
         torch, fit = self._torch, self._fitting
-        texts, there = _padded(torch, [_part(self._pairs.texts[row], chance) for row in rows])
+        texts, there = _joined(torch, [_part(self._pairs.texts[row], chance) for row in rows])
         views, seen = _padded(torch, [self._pairs.views[self._pairs.image_of[row]] for row in rows])
         texts, views = (_dropped(torch, vectors, fit.dropout, chance) for vectors in (texts, views))
         mapped = [_mapped(texts, self._values["text"]), _mapped(views, self._values["image"])]
@@ -194,26 +194,27 @@ class _Run:
         positive = (groups[:, None] == groups[None, :]).float()
         logits = scores * self._values["scale"].exp()
         loss = _infonce(logits, positive) if fit.loss == "infonce" else _sigmoid(torch, logits + self._values["bias"], positive)
-        for new, old, mask in ((mapped[0], texts, there), (mapped[1], views, seen)):
-            loss = loss + fit.structure * _moved(new[mask], old[mask])
+        for new, old in ((mapped[0], texts), (mapped[1][seen], views[seen])):
+            loss = loss + fit.structure * _moved(new, old)
         return loss
 
     def _scores(self, texts: Any, there: Any, views: Any, seen: Any, p: Mapping[str, Any]) -> Any:
-        """As `AttentionHead.align_each` of a head with those values, for padded texts (n, s, d) with the mask of their segments,
-        each with each image, views (m, v, d) with the mask of what is no padding; all mapped. Gives (n, m)."""
+        """As `AttentionHead.align_each` of a head with those values: the segments of n texts one after the other (f, d), with the
+        mask (n, s) of which text has how many, each with each image, views (m, v, d) with the mask of what is no padding; all
+        mapped. Gives (n, m)."""
         torch = self._torch
         cosines = texts @ _mapped(self._bank, p["image"]).T
         mean, spread = cosines.mean(-1), cosines.var(-1, correction=0).clamp_min(1e-12).sqrt()
-        most = spread.masked_fill(~there, 0).amax(1, keepdim=True)
+        most = _spread(spread, there, 0.0).amax(1)[there.nonzero()[:, 0]]
         prior = p["gamma"] * (spread / most).log() + texts @ p["segment"]
-        s = torch.einsum("jsd,ivd->jsiv", texts, views)
+        s = torch.einsum("fd,ivd->fiv", texts, views)
         width = p["tau_view"].exp()
         logits = (s / width - seen.sum(1).log()[:, None]).masked_fill(~seen, -math.inf)
-        null = (texts @ p["null"] / width)[:, :, None, None].expand(*s.shape[:3], 1)
+        null = (texts @ p["null"] / width)[:, None, None].expand(*s.shape[:2], 1)
         share = torch.cat([logits, null], -1).softmax(-1)[..., :-1]
-        fit = (share * (s - mean[:, :, None, None])).sum(-1)
-        relevance = (fit / p["tau"].exp() + prior[:, :, None]).masked_fill(~there[:, :, None], -math.inf)
-        return (relevance.softmax(1) * fit).sum(1)
+        fit = (share * (s - mean[:, None, None])).sum(-1)
+        relevance = fit / p["tau"].exp() + prior[:, None]
+        return (_spread(relevance, there, -math.inf).softmax(1) * _spread(fit, there, 0.0)).sum(1)
 
     def _validated(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """The scores of the texts to validate on with all of their images, and which of them are right."""
@@ -226,7 +227,7 @@ class _Run:
             views = _mapped(views, self._mean["image"])
             blocks = []
             for start in range(0, len(self._held), _BLOCK):
-                texts, there = _padded(self._torch, [self._pairs.texts[row] for row in self._held[start : start + _BLOCK]])
+                texts, there = _joined(self._torch, [self._pairs.texts[row] for row in self._held[start : start + _BLOCK]])
                 blocks.append(self._scores(_mapped(texts, self._mean["text"]), there, views, seen, self._mean).numpy())
         return np.concatenate(blocks), groups[:, None] == owner[None, :]
 
@@ -273,6 +274,19 @@ def _dropped(torch: Any, vectors: Any, share: float, chance: np.random.Generator
     """The vectors with a share of their numbers at 0, of length 1 again."""
     left = vectors * torch.from_numpy(chance.random(vectors.shape, np.float32) >= share)
     return left / left.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+
+
+def _joined(torch: Any, parts: list[npt.NDArray[np.float32]]) -> tuple[Any, Any]:
+    """Vectors of all parts (f, d), and the mask (n, most) of which part has how many."""
+    counts = np.array([len(part) for part in parts])
+    return torch.from_numpy(np.concatenate(parts)), torch.from_numpy(np.arange(counts.max()) < counts[:, None])
+
+
+def _spread(values: Any, there: Any, empty: float) -> Any:
+    """What is known of all segments (f, …) by text, (n, most, …), with `empty` where a text has no more."""
+    whole = values.new_full((*there.shape, *values.shape[1:]), empty)
+    whole[there] = values
+    return whole
 
 
 def _padded(torch: Any, parts: list[npt.NDArray[np.float32]]) -> tuple[Any, Any]:
