@@ -18,8 +18,9 @@ from pairloom import Align, Contain, Decode, Encode, Fitting, Recipe, RecipeErro
 from pairloom.alignment.attention import Pooling, align_each, bank_statistics
 from pairloom.alignment.export import head_graph
 from pairloom.alignment.trained import AttentionHead, load_head
+from pairloom.train.batches import dropped, joined, mapped, padded, part
 from pairloom.train.features import Pairs
-from pairloom.train.fit import Epoch, _dropped, _joined, _mapped, _padded, _part, _Run, _split, fit_attention_head
+from pairloom.train.fit import Epoch, _Run, _split, fit_attention_head
 
 WIDTH = 12
 QUICK = Fitting(epochs=6, batch=32, rate=3e-2, structure=0.1, patience=6, seed=1)
@@ -106,11 +107,12 @@ def test_numpy_scores_as_torch_does(bank: np.ndarray) -> None:
         fit.epoch(np.arange(5, 40))
     fit._best = fit._copied()
     head = fit.head
-    texts, there = _joined(torch, list(pairs.texts))
-    views, seen = _padded(torch, list(pairs.views))
+    texts, there = joined(torch, list(pairs.texts))
+    views, seen = padded(torch, list(pairs.views))
     with torch.no_grad():
-        mapped = _mapped(texts, fit._mean["text"]), _mapped(views, fit._mean["image"])
-        expected = fit._scores(mapped[0], there, mapped[1], seen, fit._mean).numpy()
+        expected = fit._scores(
+            mapped(texts, fit._mean["text"]), there, mapped(views, fit._mean["image"]), seen, fit._mean
+        ).numpy()
     known = head.images(bank)
     for row, text in enumerate(pairs.texts):
         for column, image in enumerate(pairs.views):
@@ -151,13 +153,13 @@ def test_a_batch_sees_a_part_of_each_text_and_of_each_embedding() -> None:
     import torch
 
     chance, text = np.random.default_rng(0), unit(np.random.default_rng(1).normal(size=(4, 200)))
-    parts = [_part(text, chance) for _ in range(100)]
-    assert {len(part) for part in parts} == {1, 2, 3, 4}
-    assert all(len(np.unique(part, axis=0)) == len(part) and np.isin(part, text).all() for part in parts)
+    parts = [part(text, chance) for _ in range(100)]
+    assert {len(one) for one in parts} == {1, 2, 3, 4}
+    assert all(len(np.unique(one, axis=0)) == len(one) and np.isin(one, text).all() for one in parts)
     vectors = torch.from_numpy(text)
-    left = _dropped(torch, vectors, 0.2, chance)
+    left = dropped(torch, vectors, 0.2, chance)
     assert 0.1 < (left == 0).float().mean() < 0.3 and left.norm(dim=-1).numpy() == pytest.approx(1, abs=1e-5)
-    assert _dropped(torch, vectors, 0.0, chance).numpy() == pytest.approx(text, abs=1e-6)
+    assert dropped(torch, vectors, 0.0, chance).numpy() == pytest.approx(text, abs=1e-6)
 
 
 def test_the_head_is_a_mean_of_the_last_weights(bank: np.ndarray) -> None:

@@ -28,6 +28,7 @@ from pairloom.alignment.trained import AttentionHead
 from pairloom.choices import Fitting
 from pairloom.errors import UsageError
 from pairloom.extras import need
+from pairloom.train.batches import by_text, dropped, joined, mapped, padded, part
 from pairloom.train.features import Pairs
 from pairloom.writers.parts import write_whole
 
@@ -185,16 +186,16 @@ class _Run:
     def _loss(self, rows: Ints, chance: np.random.Generator) -> Any:
         """Of a batch of texts, each with its image, as far as chance lets see of them."""
         torch, fit = self._torch, self._fitting
-        texts, there = _joined(torch, [_part(self._pairs.texts[row], chance) for row in rows])
-        views, seen = _padded(torch, [self._pairs.views[self._pairs.image_of[row]] for row in rows])
-        texts, views = (_dropped(torch, vectors, fit.dropout, chance) for vectors in (texts, views))
-        mapped = [_mapped(texts, self._values["text"]), _mapped(views, self._values["image"])]
-        scores = self._scores(mapped[0], there, mapped[1], seen, self._values)
+        texts, there = joined(torch, [part(self._pairs.texts[row], chance) for row in rows])
+        views, seen = padded(torch, [self._pairs.views[self._pairs.image_of[row]] for row in rows])
+        texts, views = (dropped(torch, vectors, fit.dropout, chance) for vectors in (texts, views))
+        new_texts, new_views = mapped(texts, self._values["text"]), mapped(views, self._values["image"])
+        scores = self._scores(new_texts, there, new_views, seen, self._values)
         groups = torch.from_numpy(self._pairs.groups[rows])
         positive = (groups[:, None] == groups[None, :]).float()
         logits = scores * self._values["scale"].exp()
         loss = _infonce(logits, positive) if fit.loss == "infonce" else _sigmoid(torch, logits + self._values["bias"], positive)
-        for new, old in ((mapped[0], texts), (mapped[1][seen], views[seen])):
+        for new, old in ((new_texts, texts), (new_views[seen], views[seen])):
             loss = loss + fit.structure * _moved(new, old)
         return loss
 
@@ -203,9 +204,9 @@ class _Run:
         mask (n, s) of which text has how many, each with each image, views (m, v, d) with the mask of what is no padding; all
         mapped. Gives (n, m)."""
         torch = self._torch
-        cosines = texts @ _mapped(self._bank, p["image"]).T
+        cosines = texts @ mapped(self._bank, p["image"]).T
         mean, spread = cosines.mean(-1), cosines.var(-1, correction=0).clamp_min(1e-12).sqrt()
-        most = _spread(spread, there, 0.0).amax(1)[there.nonzero()[:, 0]]
+        most = by_text(spread, there, 0.0).amax(1)[there.nonzero()[:, 0]]
         prior = p["gamma"] * (spread / most).log() + texts @ p["segment"]
         s = torch.einsum("fd,ivd->fiv", texts, views)
         width = p["tau_view"].exp()
@@ -214,7 +215,7 @@ class _Run:
         share = torch.cat([logits, null], -1).softmax(-1)[..., :-1]
         fit = (share * (s - mean[:, None, None])).sum(-1)
         relevance = fit / p["tau"].exp() + prior[:, None]
-        return (_spread(relevance, there, -math.inf).softmax(1) * _spread(fit, there, 0.0)).sum(1)
+        return (by_text(relevance, there, -math.inf).softmax(1) * by_text(fit, there, 0.0)).sum(1)
 
     def _validated(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """The scores of the texts to validate on with all of their images, and which of them are right."""
@@ -223,12 +224,12 @@ class _Run:
         owner = np.empty(len(images), np.int64)
         owner[column] = groups
         with self._torch.no_grad():
-            views, seen = _padded(self._torch, [self._pairs.views[image] for image in images])
-            views = _mapped(views, self._mean["image"])
+            views, seen = padded(self._torch, [self._pairs.views[image] for image in images])
+            views = mapped(views, self._mean["image"])
             blocks = []
             for start in range(0, len(self._held), _BLOCK):
-                texts, there = _joined(self._torch, [self._pairs.texts[row] for row in self._held[start : start + _BLOCK]])
-                blocks.append(self._scores(_mapped(texts, self._mean["text"]), there, views, seen, self._mean).numpy())
+                texts, there = joined(self._torch, [self._pairs.texts[row] for row in self._held[start : start + _BLOCK]])
+                blocks.append(self._scores(mapped(texts, self._mean["text"]), there, views, seen, self._mean).numpy())
         return np.concatenate(blocks), groups[:, None] == owner[None, :]
 
     def _copied(self) -> dict[str, Any]:
@@ -263,43 +264,6 @@ def _batches(rows: Ints, fitting: Fitting, chance: np.random.Generator) -> Itera
     """The texts of an epoch, shuffled. What is left over at the end is no batch of its own: few pairs have few negatives."""
     order = chance.permutation(rows)
     yield from np.array_split(order, max(1, len(order) // fitting.batch))
-
-
-def _part(segments: npt.NDArray[np.float32], chance: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Some of the segments, one at least."""
-    return segments[chance.permutation(len(segments))[: chance.integers(len(segments)) + 1]]
-
-
-def _dropped(torch: Any, vectors: Any, share: float, chance: np.random.Generator) -> Any:
-    """The vectors with a share of their numbers at 0, of length 1 again."""
-    left = vectors * torch.from_numpy(chance.random(vectors.shape, np.float32) >= share)
-    return left / left.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-
-
-def _joined(torch: Any, parts: list[npt.NDArray[np.float32]]) -> tuple[Any, Any]:
-    """Vectors of all parts (f, d), and the mask (n, most) of which part has how many."""
-    counts = np.array([len(part) for part in parts])
-    return torch.from_numpy(np.concatenate(parts)), torch.from_numpy(np.arange(counts.max()) < counts[:, None])
-
-
-def _spread(values: Any, there: Any, empty: float) -> Any:
-    """What is known of all segments (f, …) by text, (n, most, …), with `empty` where a text has no more."""
-    whole = values.new_full((*there.shape, *values.shape[1:]), empty)
-    whole[there] = values
-    return whole
-
-
-def _padded(torch: Any, parts: list[npt.NDArray[np.float32]]) -> tuple[Any, Any]:
-    """Vectors (n, most, d) and the mask of what is no padding. The padding repeats the first one: zeros have no direction."""
-    most = max(map(len, parts))
-    whole = np.stack([np.concatenate([part, np.repeat(part[:1], most - len(part), axis=0)]) for part in parts])
-    mask = np.arange(most) < np.array([len(part) for part in parts])[:, None]
-    return torch.from_numpy(whole), torch.from_numpy(mask)
-
-
-def _mapped(vectors: Any, weights: Any) -> Any:
-    mapped = vectors + vectors @ weights
-    return mapped / mapped.norm(dim=-1, keepdim=True)
 
 
 def _moved(new: Any, old: Any) -> Any:
