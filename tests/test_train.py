@@ -18,11 +18,12 @@ from pairloom import Align, Contain, Decode, Encode, Fitting, Recipe, RecipeErro
 from pairloom.alignment.attention import Pooling, align_each, bank_statistics
 from pairloom.alignment.export import head_graph
 from pairloom.alignment.trained import AttentionHead, load_head
+from pairloom.train.batches import dropped, joined, mapped, padded, part
 from pairloom.train.features import Pairs
-from pairloom.train.fit import Epoch, _mapped, _padded, _Run, _split, fit_attention_head
+from pairloom.train.fit import Epoch, _Run, _split, fit_attention_head
 
 WIDTH = 12
-QUICK = Fitting(epochs=6, batch=32, rate=3e-2, structure=0.1, seed=1)
+QUICK = Fitting(epochs=6, batch=32, rate=3e-2, structure=0.1, patience=6, seed=1)
 
 
 def unit(array: np.ndarray) -> np.ndarray:
@@ -106,11 +107,12 @@ def test_numpy_scores_as_torch_does(bank: np.ndarray) -> None:
         fit.epoch(np.arange(5, 40))
     fit._best = fit._copied()
     head = fit.head
-    texts, there = _padded(torch, list(pairs.texts))
-    views, seen = _padded(torch, list(pairs.views))
+    texts, there = joined(torch, list(pairs.texts))
+    views, seen = padded(torch, list(pairs.views))
     with torch.no_grad():
-        mapped = _mapped(texts, fit._values["text"]), _mapped(views, fit._values["image"])
-        expected = fit._scores(mapped[0], there, mapped[1], seen).numpy()
+        expected = fit._scores(
+            mapped(texts, fit._mean["text"]), there, mapped(views, fit._mean["image"]), seen, fit._mean
+        ).numpy()
     known = head.images(bank)
     for row, text in enumerate(pairs.texts):
         for column, image in enumerate(pairs.views):
@@ -147,6 +149,33 @@ def test_without_training_and_null_token_it_is_plain_attention(bank: np.ndarray)
             assert far.align_each(far.texts(text), views, far.images(bank)) == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_batch_sees_a_part_of_each_text_and_of_each_embedding() -> None:
+    import torch
+
+    chance, text = np.random.default_rng(0), unit(np.random.default_rng(1).normal(size=(4, 200)))
+    parts = [part(text, chance) for _ in range(100)]
+    assert {len(one) for one in parts} == {1, 2, 3, 4}
+    assert all(len(np.unique(one, axis=0)) == len(one) and np.isin(one, text).all() for one in parts)
+    vectors = torch.from_numpy(text)
+    left = dropped(torch, vectors, 0.2, chance)
+    assert 0.1 < (left == 0).float().mean() < 0.3 and left.norm(dim=-1).numpy() == pytest.approx(1, abs=1e-5)
+    assert dropped(torch, vectors, 0.0, chance).numpy() == pytest.approx(text, abs=1e-6)
+
+
+def test_the_head_is_a_mean_of_the_last_weights(bank: np.ndarray) -> None:
+    import torch
+
+    fit = _Run(torch, constructed(40), bank, Pooling(), QUICK, np.arange(5))
+    seen = []
+    for _ in range(4):
+        fit.epoch(np.arange(5, 40))  # one step each but the first
+        seen.append(fit._values["text"].detach().clone())
+    mean = seen[1]
+    for number, value in enumerate(seen[2:], 2):
+        mean = mean + (value - mean) * 9 / (number + 8)
+    assert fit._mean["text"].numpy() == pytest.approx(mean.numpy(), abs=1e-6)
+
+
 def test_duplicates_are_never_on_both_sides() -> None:
     groups = np.repeat(np.arange(30), 3)
     train_rows, held = _split(groups, Fitting(validation=0.2))
@@ -163,7 +192,7 @@ def test_several_texts_of_an_image_are_positives(bank: np.ndarray) -> None:
 def test_what_makes_no_sense_is_refused(bank: np.ndarray) -> None:
     with pytest.raises(UsageError, match="only 12 different pairs can be trained on; it takes at least 20"):
         fit_attention_head(constructed(12), bank, Pooling(), QUICK)
-    for wrong in ({"epochs": 0}, {"batch": 1}, {"rate": 0.0}, {"validation": 1.0}, {"structure": -1.0}):
+    for wrong in ({"epochs": 0}, {"batch": 1}, {"rate": 0.0}, {"validation": 1.0}, {"structure": -1.0}, {"dropout": 1.0}):
         with pytest.raises(UsageError, match="training needs epochs and patience of at least 1"):
             Fitting(**wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="there is no loss 'triplet'; give infonce or sigmoid"):

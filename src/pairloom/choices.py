@@ -46,8 +46,9 @@ def shipped_recipes() -> list[str]:
 
 @dataclass(frozen=True)
 class Fitting:
-    """How a head is fitted by AdamW: `structure` is the weight of the penalty, `decay` pulls the maps to none at all, training
-    stops when `patience` epochs brought nothing on the share `validation` of the groups of duplicates.
+    """How a head is fitted by AdamW: `structure` is the weight of the penalty, `decay` pulls the maps to none at all, `dropout`
+    is the share of an embedding's numbers that a batch doesn't see, and training stops when `patience` epochs brought nothing on
+    the share `validation` of the groups of duplicates.
 
     Raises:
         UsageError: if a value makes no sense.
@@ -59,6 +60,7 @@ class Fitting:
     rate: float = 1e-3
     decay: float = 0.1
     structure: float = 10.0
+    dropout: float = 0.2
     validation: float = 0.1
     patience: int = 5
     seed: int = 0
@@ -67,8 +69,8 @@ class Fitting:
         whole = min(self.epochs, self.patience) >= 1 and self.batch >= 2 and self.seed >= 0
         if self.loss not in get_args(Loss):
             raise UsageError(f"there is no loss {self.loss!r}; give {' or '.join(get_args(Loss))}")
-        if not (whole and self.rate > 0 and min(self.decay, self.structure) >= 0 and 0 < self.validation < 1):
+        if not (whole and self.rate > 0 and min(self.decay, self.structure) >= 0 and 0 <= self.dropout < 1 > self.validation > 0):
             raise UsageError(
                 "training needs epochs and patience of at least 1, a batch of at least 2, a rate above 0, structure and decay of "
-                "at least 0, validation between 0 and 1, a seed of at least 0"
+                "at least 0, dropout from 0 to below 1, validation between 0 and 1, a seed of at least 0"
             )

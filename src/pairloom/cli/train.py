@@ -44,6 +44,7 @@ def train(
     batch: Annotated[int, typer.Option(help="Texts in a batch, each the others' negative.", min=2)] = Fitting.batch,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = Fitting.rate,
     structure: Annotated[float, typer.Option(help="How firmly the frozen encoder's similarities are kept.")] = Fitting.structure,
+    dropout: Annotated[float, typer.Option(help="Share of an embedding's numbers that a batch doesn't see.")] = Fitting.dropout,
     validation: Annotated[float, typer.Option(help="Share of the pairs that says when to stop.")] = Fitting.validation,
     patience: Annotated[int, typer.Option(help="Stop after so many epochs without gain.", min=1)] = Fitting.patience,
     seed: Annotated[int, typer.Option(help="Draws validation and batches.", min=0)] = 0,
@@ -62,7 +63,10 @@ def train(
     with ProgressView(quiet=json_) as view:
         found = train_head(
             input, output, aligned(recipe, model=model, views=views, bank=bank, device=device),
-            fitting=Fitting(loss, epochs, batch, rate, structure=structure, validation=validation, patience=patience, seed=seed),
+            fitting=Fitting(
+                loss, epochs, batch, rate, structure=structure, dropout=dropout, validation=validation, patience=patience,
+                seed=seed,
+            ),
             workers=workers or cores(), sample=sample, reading=reading(image_column, text_column, encoding), restart=restart,
             onnx=onnx, hear=view, show=(lambda _: None) if json_ else show_epoch,
         )  # fmt: skip

