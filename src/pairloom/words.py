@@ -53,7 +53,7 @@ class Words:
     def count(self, text: str) -> int | None:
         """How many tokens a text has, without special ones."""
         found = self._found(text)
-        return None if found is None else sum(map(len, map(self._ids.__getitem__, self._word.findall(found))))
+        return None if found is None else self._total(found)
 
     def ids(self, text: str) -> list[int] | None:
         """Its token ids."""
@@ -65,10 +65,12 @@ class Words:
         found = self._found(text)
         if found is None:
             return None
-        total = sum(map(len, map(self._ids.__getitem__, self._word.findall(found))))
         matches = self._word.finditer(found)
         places = (match.start() + start for match in matches for start in self._starts[match[0]])
-        return list(islice(places, most)), total
+        return list(islice(places, most)), self._total(found)
+
+    def _total(self, found: str) -> int:
+        return sum(map(len, map(self._ids.__getitem__, self._word.findall(found))))
 
     def _found(self, text: str) -> str | None:
         """The text as the pattern of words is for; no plain character changes its length."""

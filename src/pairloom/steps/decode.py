@@ -132,8 +132,8 @@ class Decode(Step):
     def _open(self, data: bytes) -> ImageFile.ImageFile:
         try:
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        except Image.DecompressionBombError as fault:
-            raise Reject("too_many_pixels", str(fault)) from None
+        except Image.DecompressionBombError:
+            raise Reject("too_many_pixels", f"more than Pillow opens at all, the limit is {self.max_pixels} pixels") from None
         except (MemoryError, *FAULTS):
             raise _unopened(data) from None
         limit = int(self.max_pixels * _MEMORY.get(str(image.format), 1))
