@@ -76,5 +76,9 @@ def poisoned(harm: str, *keys: str, once: str = "", recipe: str = "naive") -> Re
     return Recipe((Poison(harm, keys, once), *shipped.steps), shipped.select)
 
 
+def tells_its_environment(connection: Connection) -> None:
+    connection.send(os.environ.get("PAIRLOOM_TEST"))
+
+
 def tells_whether_it_hears_ctrl_c(connection: Connection) -> None:
     connection.send(signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ()))

@@ -15,10 +15,11 @@ from types import FrameType
 import pyarrow.parquet as pq
 import pytest
 from conftest import write_pairs
-from poison import Poison, poisoned
+from poison import Poison, poisoned, tells_its_environment
 from test_run import digest, keys
 
 from pairloom import RunError, UsageError, repair, run, verify
+from pairloom.child import Child
 from pairloom.finished import Finished
 from pairloom.report.rejected import rejected as find_rejected
 from pairloom.step import STEPS
@@ -94,7 +95,7 @@ def test_what_was_found_out_is_remembered(pairs: Path, tmp_path: Path, monkeypat
 
 def test_one_worker_that_dies_takes_the_command_along_and_the_next_finds_out(pairs: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from poison import Poison, poisoned; from pairloom import run\n"
+        "import sys; from poison import Poison, poisoned, tells_its_environment; from pairloom import run\n"
         "if __name__ == '__main__': run(sys.argv[1], sys.argv[2], poisoned('crashes', '000012'), shard_size=8)\n"
     )
     (tmp_path / "script.py").write_text(code)
@@ -164,6 +165,14 @@ def test_a_second_interrupt_ends_a_worker_that_hangs(pairs: Path, tmp_path: Path
     assert b"Interrupted" in process.communicate(timeout=30)[1]
     run(pairs, tmp_path / "out", poisoned("sleeps", "000012"), shard_size=8, workers=2, pair_timeout=1.0)
     assert rejects(tmp_path / "out", 1) == [("000012", "pair-010", "read", "timeout")]
+
+
+def test_a_child_has_the_environment_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("first", "second", None):
+        monkeypatch.setenv("PAIRLOOM_TEST", value) if value else monkeypatch.delenv("PAIRLOOM_TEST")
+        child = Child(tells_its_environment)
+        assert (child.take(), child.take()) == (None, value)
+        child.end()
 
 
 def test_no_child_ever_hears_ctrl_c(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -19,6 +20,22 @@ PULSE = 0.5
 """Seconds after which one that waits for a child looks up."""
 
 
+_FORKS = sys.platform == "linux"  # elsewhere system libraries don't bear it
+_context: Any = multiprocessing.get_context("forkserver" if _FORKS else "spawn")
+_LOADED = ["pairloom.engines.local", "pairloom.steps.decode"]
+
+
+def make_ready() -> None:
+    """Start, unless it is there, the process that loads once what children need, and that they are forked from.
+
+    Called early it does so beside other work. Without it the first child does it.
+    """
+    if _FORKS:
+        _context.set_forkserver_preload(_LOADED)
+        with _no_interrupt():
+            forkserver.ensure_running()
+
+
 class Child:
     """A process that does `work(connection, *args)` and ends when its parent does, however that ends.
 
@@ -26,9 +43,10 @@ class Child:
     """
 
     def __init__(self, work: Callable[..., None], *args: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, work, args))  # not a daemon: those may have no children
+        make_ready()
+        self.connection, theirs = _context.Pipe()
+        about = dict(os.environ), work, args
+        self._process = _context.Process(target=_serve, args=(theirs, *about))  # not a daemon: those may have no children
         with _no_interrupt():
             self._process.start()
         theirs.close()
@@ -82,7 +100,9 @@ def _no_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(connection: Connection, work: Callable[..., None], args: tuple[Any, ...]) -> None:
+def _serve(connection: Connection, environment: dict[str, str], work: Callable[..., None], args: tuple[Any, ...]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)  # as it is now, not as it was when the process began that all children come from
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(BrokenPipeError):
         connection.send(None)

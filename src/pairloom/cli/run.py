@@ -73,6 +73,11 @@ def run(
     json_: Json = False,
 ) -> None:
     """Prepare the pairs of INPUT into shards in OUTPUT. Run the same again to go on after a stop."""
+    workers = workers or (cores() if engine == "local" else None)
+    if (workers or 1) > 1:
+        from pairloom.child import make_ready
+
+        make_ready()  # first, so that it loads beside what is loaded here
     from pairloom import pipeline
     from pairloom.arrow import spare_pandas
     from pairloom.engines.ray import Ray
@@ -87,7 +92,7 @@ def run(
     with resumable(output), redirect_stdout(sys.stderr), ProgressView(quiet=json_) as view:
         summary = pipeline.run(
             input, output, line,
-            workers=workers or (cores() if engine == "local" else None),
+            workers=workers,
             engine="local" if engine == "local" else cluster,
             format=format, shard_size=shard_size, limit=limit, sample=sample,
             reading=reading(image_column, text_column, encoding, fetch),
