@@ -1,4 +1,4 @@
-"""Random sizes, boxes and memory through a compiled resize that was built with sanitizers, against Pillow: `make fuzz`.
+"""Random sizes, boxes and memory through a compiled module that was built with sanitizers, against Pillow: `make fuzz`.
 
     python tests/fuzz_resize.py MODULE SECONDS [SEED]
 
@@ -7,6 +7,7 @@ Arrays end where their memory ends, so that a read or write beyond them is seen.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import importlib.util
 import random
@@ -47,13 +48,14 @@ def shape(chance: random.Random) -> tuple[int, int]:
     return (one, other) if chance.random() < 0.5 else (other, one)
 
 
-def memory(chance: random.Random, height: int, width: int) -> np.ndarray:
+def memory(chance: random.Random, height: int, width: int, channels: int = 3) -> np.ndarray:
     """An array of that size with gaps between rows or none, upside down or not, which ends where its memory ends."""
     gap = chance.choice([0, 0, 1, 7, 64, 4096])
-    data = np.random.default_rng(chance.getrandbits(32)).integers(0, 256, (height - 1) * (3 * width + gap) + 3 * width, np.uint8)
+    row = channels * width
+    data = np.random.default_rng(chance.getrandbits(32)).integers(0, 256, (height - 1) * (row + gap) + row, np.uint8)
     if chance.random() < 0.3:
         data = (data // 128 * 255).astype(np.uint8)
-    rows = np.lib.stride_tricks.as_strided(data, (height, width, 3), (3 * width + gap, 3, 1))
+    rows = np.lib.stride_tricks.as_strided(data, (height, width, channels), (row + gap, channels, 1))
     return rows[::-1] if chance.random() < 0.3 else rows
 
 
@@ -75,10 +77,23 @@ def misuse(chance: random.Random, module: Any) -> None:
     shapes = [(0, 3, 3), (3, 3), (3, 3, 4), (2, 5, 3), (4, 4, 3)]
     source, target = (np.zeros(chance.choice(shapes), chance.choice([np.uint8, np.int16])) for _ in range(2))
     where = tuple(chance.choice([0.0, 1.5, 4.0, -1.0, float("nan"), float("inf"), 1e30]) for _ in range(4))
-    try:
+    with contextlib.suppress(ValueError, BufferError):
         module.resize(source[:, :: chance.choice([1, -1, 2])], target, where, chance.choice([*FILTERS, ""]))
-    except (ValueError, BufferError):
-        return
+    with contextlib.suppress(ValueError, BufferError, OverflowError, TypeError):
+        module.composite(source, target, tuple(chance.choice([0, 255, 256, -1, 0.5]) for _ in range(3)))
+
+
+def flattened(chance: random.Random, module: Any) -> None:
+    """One comparison of transparency on a colour."""
+    height, width = shape(chance)
+    pixels, out = memory(chance, height, width, 4), memory(chance, height, width)
+    colour = tuple(chance.randrange(256) for _ in range(3))
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    canvas = Image.new("RGB", image.size, colour)
+    canvas.paste(image.convert("RGB"), mask=image.getchannel("A"))
+    module.composite(pixels, out, colour)
+    if not np.array_equal(out, np.asarray(canvas)):
+        raise SystemExit(f"differs: {width}x{height} on {colour}, strides {pixels.strides}")
 
 
 def once(chance: random.Random, module: Any, kernel: str) -> None:
@@ -102,6 +117,7 @@ def main() -> None:
     while time.monotonic() < until:
         kernel = chance.choice(module.kernels())
         once(chance, module, kernel)
+        flattened(chance, module)
         misuse(chance, module)
         done[kernel] += 1
     print(f"no difference and no fault in {sum(done.values())} resizes: {dict(done)}")

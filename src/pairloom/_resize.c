@@ -1,4 +1,5 @@
-/* Resize of RGB pixels, byte for byte what Pillow's `Image.resize` gives, several times as fast.
+/* Resize of RGB pixels, byte for byte what Pillow's `Image.resize` gives, several times as fast; and RGBA pixels put on one
+ * colour, as `Image.paste` with a mask does.
  *
  * The filters, the order of the floating-point operations, the fixed point with 22 bits and the rounding to bytes between
  * the two passes (columns first) are those of Pillow's libImaging/Resample.c; the code and the layout of data are our own,
@@ -187,13 +188,33 @@ static int resize(const image *from, const image *to, const float *region, const
     return failed ? -1 : 0;
 }
 
-/* Whether the buffer is (height, width, 3) bytes with whole rows in one piece; otherwise -1 and ValueError. */
-static int image_of(const Py_buffer *view, image *made) {
-    int fits = view->ndim == 3 && view->itemsize == 1 && view->shape[2] == 3 && view->shape[0] > 0 && view->shape[1] > 0;
+/* RGBA on an opaque colour. A product of two bytes is divided by 255 with rounding, as everywhere in Pillow. */
+static void composite(const image *from, const image *to, const unsigned char *colour) {
+    for (size_t y = 0; y < from->height; y++) {
+        const unsigned char *in = from->data + (ptrdiff_t)y * from->stride;
+        unsigned char *out = to->data + (ptrdiff_t)y * to->stride;
+        for (size_t x = 0; x < from->width; x++, in += 4, out += 3) {
+            unsigned alpha = in[3];
+            if (alpha == 255 || alpha == 0) { /* most pixels of a drawing */
+                const unsigned char *shown = alpha ? in : colour;
+                out[0] = shown[0], out[1] = shown[1], out[2] = shown[2];
+                continue;
+            }
+            for (size_t c = 0; c < 3; c++) {
+                unsigned sum = in[c] * alpha + colour[c] * (255 - alpha) + 128;
+                out[c] = (unsigned char)((sum + (sum >> 8)) >> 8);
+            }
+        }
+    }
+}
+
+/* Whether the buffer is (height, width, channels) bytes with whole rows in one piece; otherwise -1 and ValueError. */
+static int image_of(const Py_buffer *view, Py_ssize_t channels, image *made) {
+    int fits = view->ndim == 3 && view->itemsize == 1 && view->shape[2] == channels && view->shape[0] > 0 && view->shape[1] > 0;
     fits = fits && view->shape[0] < LARGEST && view->shape[1] < LARGEST;
-    fits = fits && view->strides[2] == 1 && (view->strides[1] == 3 || view->shape[1] == 1);
+    fits = fits && view->strides[2] == 1 && (view->strides[1] == channels || view->shape[1] == 1);
     if (!fits) {
-        PyErr_SetString(PyExc_ValueError, "expected bytes (height, width, 3), at least 1x1, rows in one piece");
+        PyErr_Format(PyExc_ValueError, "expected bytes (height, width, %zd), at least 1x1, rows in one piece", channels);
         return -1;
     }
     *made = (image){view->buf, view->strides[0], (size_t)view->shape[1], (size_t)view->shape[0]};
@@ -227,7 +248,7 @@ static PyObject *resize_views(const Py_buffer *source, const Py_buffer *target, 
     kernel kernels[3];
     const filter *chosen = filter_named(by);
     size_t count = kernels_named(with, kernels);
-    if (!chosen || !count || image_of(source, &from) || image_of(target, &to))
+    if (!chosen || !count || image_of(source, 3, &from) || image_of(target, 3, &to))
         return NULL;
     int inside = region[0] >= 0 && region[1] >= 0 && region[2] <= (float)from.width && region[3] <= (float)from.height;
     if (!inside || !(region[2] >= region[0] && region[3] >= region[1])) {
@@ -243,6 +264,17 @@ static PyObject *resize_views(const Py_buffer *source, const Py_buffer *target, 
     Py_RETURN_NONE;
 }
 
+/* The buffers of two objects, the second for writing; -1 and an exception if there are none. */
+static int views_of(PyObject *in, PyObject *out, Py_buffer *source, Py_buffer *target) {
+    if (PyObject_GetBuffer(in, source, PyBUF_STRIDES))
+        return -1;
+    if (PyObject_GetBuffer(out, target, PyBUF_STRIDES | PyBUF_WRITABLE)) {
+        PyBuffer_Release(source);
+        return -1;
+    }
+    return 0;
+}
+
 static PyObject *method_resize(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *in, *out;
@@ -251,13 +283,38 @@ static PyObject *method_resize(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OO(ffff)s|z:resize", &in, &out, &region[0], &region[1], &region[2], &region[3], &by, &with))
         return NULL;
     Py_buffer source, target;
-    if (PyObject_GetBuffer(in, &source, PyBUF_STRIDES))
+    if (views_of(in, out, &source, &target))
         return NULL;
-    if (PyObject_GetBuffer(out, &target, PyBUF_STRIDES | PyBUF_WRITABLE)) {
-        PyBuffer_Release(&source);
+    PyObject *result = resize_views(&source, &target, region, by, with);
+    PyBuffer_Release(&source);
+    PyBuffer_Release(&target);
+    return result;
+}
+
+static PyObject *composite_views(const Py_buffer *source, const Py_buffer *target, const unsigned char *colour) {
+    image from, to;
+    if (image_of(source, 4, &from) || image_of(target, 3, &to))
+        return NULL;
+    if (from.width != to.width || from.height != to.height) {
+        PyErr_SetString(PyExc_ValueError, "both must be of one size");
         return NULL;
     }
-    PyObject *result = resize_views(&source, &target, region, by, with);
+    Py_BEGIN_ALLOW_THREADS;
+    composite(&from, &to, colour);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyObject *method_composite(PyObject *self, PyObject *args) {
+    (void)self;
+    PyObject *in, *out;
+    unsigned char colour[3];
+    if (!PyArg_ParseTuple(args, "OO(bbb):composite", &in, &out, &colour[0], &colour[1], &colour[2]))
+        return NULL;
+    Py_buffer source, target;
+    if (views_of(in, out, &source, &target))
+        return NULL;
+    PyObject *result = composite_views(&source, &target, colour);
     PyBuffer_Release(&source);
     PyBuffer_Release(&target);
     return result;
@@ -278,6 +335,8 @@ static PyMethodDef METHODS[] = {
     {"resize", method_resize, METH_VARARGS,
      "resize(source, target, box, interpolation, kernel=None): fill `target` with the box of `source`.\n\n"
      "Both are buffers of bytes (height, width, 3) that don't overlap, with any distance between rows."},
+    {"composite", method_composite, METH_VARARGS,
+     "composite(source, target, colour): fill `target`, bytes (height, width, 3), with `source` (height, width, 4) on a colour."},
     {"kernels", method_kernels, METH_NOARGS, "kernels(): the names of the kernels that this processor can run, the fastest first."},
     {NULL, NULL, 0, NULL},
 };
@@ -285,7 +344,7 @@ static PyMethodDef METHODS[] = {
 static PyModuleDef_Slot SLOTS[] = {{0, NULL}};
 
 static struct PyModuleDef MODULE = {
-    PyModuleDef_HEAD_INIT, .m_name = "_resize", .m_doc = "The compiled resize.", .m_methods = METHODS, .m_slots = SLOTS,
+    PyModuleDef_HEAD_INIT, .m_name = "_resize", .m_doc = "The compiled resize and compositing.", .m_methods = METHODS, .m_slots = SLOTS,
 };
 
 PyMODINIT_FUNC PyInit__resize(void) {

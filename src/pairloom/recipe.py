@@ -31,7 +31,7 @@ from pairloom.registry import REGISTRIES
 from pairloom.step import STEPS, Selection, Step
 from pairloom.steps import decode, image
 
-_LOCKED = ("pairloom", "pillow", "simplejpeg", "numpy", "pyarrow", "tokenizers", "sentencex", "ftfy", "py3langid")
+_LOCKED = ("pairloom", "pillow", "simplejpeg", "kornia-rs", "numpy", "pyarrow", "tokenizers", "sentencex", "ftfy", "py3langid")
 # Beside its own errors PyYAML lets through what Python raises for `!!int abc`, `!!bool maybe` or the 99th of a month.
 _NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
 

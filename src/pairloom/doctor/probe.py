@@ -19,7 +19,8 @@ _REINSTALL = "pip install --force-reinstall"
 _CODECS = {"webp": "WebP", "avif": "AVIF", "jpg_2000": "JPEG 2000", "libtiff": "TIFF", "zlib": "PNG"}
 
 _CORE = """
-import ftfy, jinja2, numpy, onnxruntime, py3langid, pyarrow.parquet, safetensors, sentencex, simplejpeg, tokenizers, xxhash
+import ftfy, jinja2, kornia_rs.io, numpy, onnxruntime, py3langid, pyarrow.parquet
+import safetensors, sentencex, simplejpeg, tokenizers, xxhash
 from PIL import ImageCms, features
 from pairloom import models, plugins, readers, registry, resize
 from pairloom.export import FORMATS
@@ -101,7 +102,7 @@ def _codecs(core: dict[str, Any]) -> Iterator[Finding]:
         said = f"this Pillow can't read {', '.join(missing)}: such images are rejected"
         yield Finding("codecs", "note", said, f"{_REINSTALL} --only-binary :all: pillow")
     else:
-        yield Finding("codecs", "ok", f"JPEG by simplejpeg, {', '.join(_CODECS.values())} by Pillow")
+        yield Finding("codecs", "ok", "the common JPEG by simplejpeg, the common PNG by kornia-rs, all others by Pillow")
     if not core["codecs"]["littlecms2"]:
         said = "this Pillow has no LittleCMS: colour profiles can't be applied"
         yield Finding("colour profiles", "problem", said, f"{_REINSTALL} --only-binary :all: pillow")

@@ -9,33 +9,64 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from pairloom.batch import Pixels
+from pairloom.resize import _resize
 from pairloom.steps.header import FAULTS
 
 _STRIP = 1 << 20  # pixels turned into RGB at a time
 
 
-def to_pixels(image: Image.Image, profile: bytes | None, background: tuple[int, int, int], shrink: int) -> Pixels:
-    """A loaded image as sRGB pixels, made smaller by `shrink`, strip by strip: whole copies would cost 4 bytes a pixel."""
-    width, height = image.size
-    full = 255.0 if image.mode == "F" and image.getextrema()[1] <= 1 else 1.0  # type: ignore[operator]
+def to_pixels(image: Image.Image | Pixels, profile: bytes | None, background: tuple[int, int, int], shrink: int) -> Pixels:
+    """A loaded image, or RGB or RGBA pixels (h, w, 3 or 4), as sRGB pixels, made smaller by `shrink`.
+
+    It is done strip by strip: whole copies would cost 4 bytes a pixel.
+    """
+    if isinstance(image, np.ndarray) and image.shape[2] == 3 and shrink == 1:
+        to_srgb(image, profile)
+        return image
+    width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+    full = 255.0 if isinstance(image, Image.Image) and image.mode == "F" and image.getextrema()[1] <= 1 else 1.0  # type: ignore[operator]
     rows = max(1, _STRIP // (width * shrink)) * shrink
     pixels = np.empty((-(-height // shrink), -(-width // shrink), 3), np.uint8)
     for top in range(0, height, rows):
-        strip = image.crop((0, top, width, min(top + rows, height)))
-        plain = _composite(_eight_bits(strip, full), profile, background)
-        pixels[top // shrink : (top + rows) // shrink] = np.asarray(plain.reduce(shrink) if shrink > 1 else plain)
+        bottom = min(top + rows, height)
+        if isinstance(image, Image.Image):
+            plain = _opaque(_eight_bits(image.crop((0, top, width, bottom)), full), profile, background)
+        else:
+            plain = _flat(image[top:bottom], profile, background)
+        pixels[top // shrink : (top + rows) // shrink] = plain if shrink == 1 else Image.fromarray(plain).reduce(shrink)
     return pixels
 
 
-def _composite(image: Image.Image, profile: bytes | None, background: tuple[int, int, int]) -> Image.Image:
+def _opaque(image: Image.Image, profile: bytes | None, background: tuple[int, int, int]) -> Pixels:
+    """A strip as sRGB on the background."""
     if not image.has_transparency_data:
-        return _converted(image, profile)
-    grey = image.mode in ("L", "LA", "La", "1")
-    image = image.convert("RGBA")
-    alpha = image.getchannel("A")
+        return np.asarray(_converted(image, profile))
+    colours = "L" if image.mode in ("L", "LA", "La", "1") else "RGB"
+    rgba = np.array(image.convert("RGBA"))
+    if profile:
+        rgba[..., :3] = np.asarray(_converted(image.convert("RGBA").convert(colours), profile))
+    return composite(rgba, background)
+
+
+def _flat(pixels: Pixels, profile: bytes | None, background: tuple[int, int, int]) -> Pixels:
+    """RGB or RGBA pixels as sRGB on the background."""
+    if profile and _transform(profile, "RGB"):
+        pixels, colours = pixels.copy(), np.ascontiguousarray(pixels[..., :3])
+        to_srgb(colours, profile)
+        pixels[..., :3] = colours
+    return pixels if pixels.shape[2] == 3 else composite(pixels, background)
+
+
+def composite(pixels: Pixels, background: tuple[int, int, int]) -> Pixels:
+    """RGBA pixels (h, w, 4) on an opaque colour, as Pillow's `paste` rounds it."""
+    if _resize is not None:
+        flat = np.empty((*pixels.shape[:2], 3), np.uint8)
+        _resize.composite(pixels, flat, background)
+        return flat
+    image = Image.fromarray(pixels)
     canvas = Image.new("RGB", image.size, background)
-    canvas.paste(_converted(image.convert("L" if grey else "RGB"), profile), mask=alpha)
-    return canvas
+    canvas.paste(image.convert("RGB"), mask=image.getchannel("A"))
+    return np.asarray(canvas)
 
 
 def _eight_bits(image: Image.Image, scale: float) -> Image.Image:

@@ -24,6 +24,7 @@ from pairloom.geometry import Geometry
 from pairloom.step import Step, lift, step
 from pairloom.steps.colour import to_pixels, to_srgb
 from pairloom.steps.header import FAULTS
+from pairloom.steps.png import read_png
 
 _BOX, _SHARE = pa.list_(pa.float64()), pa.float64()
 GEOMETRY = pa.struct([("crop", _BOX), ("box", _BOX), ("lost", _SHARE), ("padded", _SHARE), ("distortion", _SHARE)])
@@ -143,9 +144,10 @@ class Decode(Step):
 
     def _decode(self, image: ImageFile.ImageFile, data: bytes) -> Decoded:
         kind, profile = str(image.format), image.info.get("icc_profile")
-        if kind not in (*_JPEG, "TIFF"):
+        ready = read_png(data) if kind == "PNG" else None
+        if ready is None and kind not in (*_JPEG, "TIFF"):
             self._load(image)  # PNG may hold its EXIF after the pixels
-        orientation = _orientation(image)
+        orientation = _orientation(image) if ready is None else _orientation(image, Image.Image.getexif)
         turn = 1 if kind == "TIFF" else orientation  # Pillow has turned TIFF by itself
         width, height = image.size[::-1] if turn > 4 else image.size
         shrink, spare = self._shrink(width, height)
@@ -158,8 +160,9 @@ class Decode(Step):
             if kind in _JPEG:
                 image.draft(image.mode, (image.width // shrink, image.height // shrink))
                 shrink = 1
-            self._load(image)
-            pixels = to_pixels(image, profile, self.background, shrink)
+            if ready is None:
+                self._load(image)
+            pixels = to_pixels(image if ready is None else ready, profile, self.background, shrink)
         return Decoded(_turn(pixels, turn), width, height, orientation, kind.lower())
 
     def _load(self, image: ImageFile.ImageFile) -> None:
@@ -218,9 +221,9 @@ def _lacks_end(data: bytes) -> bool:
     return any(data.startswith(magic) and end not in data for magic, end in _ENDS.items())
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, read: Callable[[Image.Image], Image.Exif] = lambda image: image.getexif()) -> int:
     try:
-        value = int(image.getexif().get(0x0112, 1))
+        value = int(read(image).get(0x0112, 1))
     except FAULTS:  # damaged EXIF says nothing
         return 1
     return value if 1 <= value <= 8 else 1
