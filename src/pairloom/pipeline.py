@@ -6,6 +6,7 @@ import dataclasses
 import os
 import platform
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ from pairloom.output import RUNS, Output, compile_manifest, locked
 from pairloom.readers.model import Plan, ReadOptions, shown
 from pairloom.recipe import Recipe
 from pairloom.remote import Place, Remote, located
+from pairloom.report import make_ready as make_report_ready
 from pairloom.report import write_report
 from pairloom.retry import with_retries
 from pairloom.run import Job
@@ -152,6 +154,8 @@ def run(
             progress.check(summary := summed(whole))
             return summary
         made.claim()
+        if (workers or 1) > 1:  # this process has nothing to do until they are done
+            threading.Thread(target=make_report_ready, daemon=True).start()
 
         def hear(shard: int, counts: Sequence[StepCount]) -> None:
             still_ours()

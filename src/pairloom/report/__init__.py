@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 from pairloom.errors import RunError
 from pairloom.finished import Finished
 from pairloom.remote import Place
 from pairloom.report import measures
-from pairloom.report.page import page, whole_bytes
+from pairloom.report.page import page, template, whole_bytes
 from pairloom.report.pictures import extreme_pairs, some_pairs
 from pairloom.report.rejected import rejected
+from pairloom.steps.text import DetectLanguage
 from pairloom.writers.parts import write_whole
 
 _PAIRS, _EXTREMES, _FAULTS, _INPUTS, _LANGUAGES = 18, 8, 50, 12, 8
@@ -36,6 +38,13 @@ def write_report(output: str | Place) -> Place:
     path = run.path / "report.html"
     write_whole(path, whole_bytes(html))
     return path
+
+
+def make_ready() -> None:
+    """Load what `write_report` takes time to load, for whoever has some to spare before; it raises nothing."""
+    with suppress(Exception):
+        template("report.html.j2")
+        DetectLanguage().text("")
 
 
 def _content(run: Finished) -> dict[str, Any]:
