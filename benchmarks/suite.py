@@ -30,6 +30,7 @@ from speed.measure import Work, measure
 WORKS = {
     "letterbox": ("letterbox", "JPEG → 512 letterbox → JPEG 95"),
     "large": ("letterbox", "the same from 4 to 12 MP"),
+    "png": ("drawings", "PNG → 512 letterbox on white → JPEG 95"),
     "array": ("arrays", "JPEG → 224 array, antialiased"),
     "kernel": ("kernels", "the resize alone, bicubic"),
     "english": ("texts", "clean + segment + tokenise, long English"),
@@ -55,7 +56,12 @@ def main() -> int:
     try:
         for name in options.only:
             if name in WORKS:
-                folder = {"large": data.large, "english": lambda: data.texts("en"), "chinese": lambda: data.texts("zh")}
+                folder = {
+                    "large": data.large,
+                    "png": data.drawings,
+                    "english": lambda: data.texts("en"),
+                    "chinese": lambda: data.texts("zh"),
+                }
                 works[name] = measure(name, WORKS[name][0], folder.get(name, data.photos)(), environment, options.rounds)
                 print(table.of_work(works[name], WORKS[name][1]), flush=True)
         if "run" in options.only:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import json
 import random
 import shutil
 import tarfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from speed import pictures, texts
 
 PHOTOGRAPHS = {"mate-backgrounds": "nature/*.jpg", "lomiri-wallpapers-16.04": "*.jpg"}
 LARGE = (4e6, 12.5e6)  # pixels
+MOST = 25e6
 DISTINCT = 1000  # photographs of the pairs
 LONG = {"en": 500, "zh": 150}  # characters of a long text at the least: more than 77 tokens
 TOKENIZERS = {"en": "clip", "zh": "chinese-clip"}
@@ -86,14 +88,24 @@ class Data:
             build(source, self.home, "webdataset")
         return folder
 
-    def _folder(self, name: str, own: Sequence[bytes], made: Callable[[], Iterable[bytes]]) -> Path:
+    def drawings(self, count: int = 120) -> Path:
+        """Some of the PNG files of Open Clip Art, of all kinds and sizes up to 25 megapixels."""
+
+        def some() -> Iterator[bytes]:
+            files = [data for data in _found([f"{self.clipart()}/*.tar"]) if data.startswith(b"\x89PNG")]
+            fit = (data for data in files if int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= MOST)
+            yield from itertools.islice(fit, count)
+
+        return self._folder(f"drawings-{count}", (), some, ".png")
+
+    def _folder(self, name: str, own: Sequence[bytes], made: Callable[[], Iterable[bytes]], suffix: str = ".jpg") -> Path:
         folder = self.home / name
         mark = folder / ".complete"
         if own or not mark.is_file():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             for number, data in enumerate(made()):
-                (folder / f"{number:05d}.jpg").write_bytes(data)
+                (folder / f"{number:05d}{suffix}").write_bytes(data)
             mark.touch()
         return folder
 

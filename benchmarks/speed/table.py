@@ -37,7 +37,7 @@ BARS = (
     Bar("run", "img2dataset", 2.0, "`run`, 2 workers, CPU time"),
     Bar("run", "img2dataset", 2.0, "the same, wall clock", wall=True),
 )
-LIMITS = ("letterbox", "large", "array")
+LIMITS = ("letterbox", "large", "png", "array")
 MOST = {
     "line": (5.0, "%", "CPU time outside decode, resize, encode and text"),
     "memory": (400.0, "MiB", "a worker on Open Clip Art"),
