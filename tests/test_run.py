@@ -297,7 +297,7 @@ def children(pid: int) -> list[int]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers by /proc")
 def test_a_worker_that_is_killed_is_told_and_the_run_goes_on(tmp_path: Path) -> None:
-    folder = write_pairs(tmp_path / "pairs", 120)
+    folder = write_pairs(tmp_path / "pairs", 600)
     run(folder, tmp_path / "whole", "naive", shard_size=4)
     command = [sys.executable, "-m", "pairloom", "run", str(folder), str(tmp_path / "out"), "--recipe", "naive"]
     command += ["--shard-size", "4", "--workers", "2"]

@@ -21,14 +21,14 @@ _FRACTION = re.compile(r"-?\d+\.\d{5,}")  # what is left of a float of 32 bits i
 _HAN, _KANA = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]"), re.compile(r"[\u3040-\u30ff]")
 
 
-def page(name: str, **values: Any) -> str:
+def page(file: str, /, **values: Any) -> str:
     """A page by one of the templates in this folder; every value is escaped."""
-    return template(name).render(version=__version__, **values)
+    return template(file).render(version=__version__, **values)
 
 
-def template(name: str) -> jinja2.Template:
+def template(file: str) -> jinja2.Template:
     """One of the templates in this folder, compiled once."""
-    return _environment().get_template(name)
+    return _environment().get_template(file)
 
 
 def framed(html: str, height: float) -> str:
