@@ -20,7 +20,8 @@ from conftest import write_pairs
 
 from pairloom import run
 from pairloom.errors import RunError, TooManyRejects, UsageError
-from pairloom.pipeline import Progress, plan_of
+from pairloom.pipeline import plan_of
+from pairloom.progress import Progress
 from pairloom.recipe import Recipe, recipe_text, shipped_recipes
 from pairloom.run import Job, run_shard
 from pairloom.stats import Stats, StepCount

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pairloom.batch import Batch
 from pairloom.errors import RunError, UsageError
 from pairloom.output import PLAN, STAGED, read_plan
-from pairloom.readers.model import Plan, shown
+from pairloom.readers.model import Plan, Shard, shown
 from pairloom.readers.webdataset import TarHeader
 from pairloom.remote import Place, located
 from pairloom.stats import Stats, Summary
@@ -30,12 +30,18 @@ _SAID = ("status", "error_message")  # what only the ledger has
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An output, or as much of one as is committed. `root` is where its shards lie: `staged/` until the selection is made."""
+    """An output, or as much of one as is committed.
+
+    `plan` is what `plan.json` holds but for its shards, which are `planned`. `root` is where shards lie: `staged/` until the
+    selection is made. `pairs` says of each committed shard, in order, how many pairs it holds, `counts` what all counted.
+    """
 
     path: Place
     plan: dict[str, Any]
     root: Place
-    stats: tuple[Stats, ...]
+    planned: tuple[Shard, ...]
+    pairs: dict[int, int]
+    counts: Summary
 
     @classmethod
     def read(cls, name: str | Place) -> Finished:
@@ -48,15 +54,18 @@ class Finished:
         plan = read_plan(path)
         if plan is None:
             raise UsageError(f"{path} is no output of Pairloom: it holds no {PLAN}")
-        final = list(_stats(path, plan))
-        if len(final) == len(plan["shards"]) or not (path / STAGED).is_dir():
-            return cls(path, plan, path, tuple(final))
-        return cls(path, plan, path / STAGED, tuple(_stats(path / STAGED, plan)))
+        planned = Plan((), tuple(Shard.from_json(shard) for shard in plan.pop("shards")))
+        for root in (path, path / STAGED) if (path / STAGED).is_dir() else (path,):
+            pairs: dict[int, int] = {}
+            counts = Summary.of(shown(str(path)), _noted(root, planned, pairs), 0.0, again=planned.again)
+            if len(pairs) == len(planned.shards):
+                break
+        return cls(path, plan, root, planned.shards, pairs, counts)
 
     @property
     def complete(self) -> bool:
         """Whether every shard that was planned is there."""
-        return self.root == self.path and len(self.stats) == len(self.plan["shards"])
+        return self.root == self.path and len(self.pairs) == len(self.planned)
 
     @property
     def format(self) -> str:
@@ -66,7 +75,7 @@ class Finished:
     @property
     def shards(self) -> list[int]:
         """The numbers of the committed shards."""
-        return [stats.shard for stats in self.stats]
+        return list(self.pairs)
 
     @property
     def runs(self) -> list[dict[str, Any]]:
@@ -86,10 +95,10 @@ class Finished:
         for run in runs:
             for step, place in _places(run["steps"], lambda step: str(step["name"])):
                 seconds[place] += step["seconds"]
-        again = Plan.from_json(self.plan).again
-        made = Summary.of(shown(str(self.path)), self.stats, sum(run["seconds"] for run in runs), again=again)
-        steps = tuple(replace(step, seconds=seconds[place]) for step, place in _places(made.steps, lambda step: str(step.name)))
-        return replace(made, steps=steps)
+        steps = tuple(
+            replace(step, seconds=seconds[place]) for step, place in _places(self.counts.steps, lambda step: str(step.name))
+        )
+        return replace(self.counts, steps=steps, seconds=sum(run["seconds"] for run in runs))
 
     def ledger(self, index: int) -> Place:
         """The ledger of a shard."""
@@ -160,12 +169,15 @@ def _bytes_of(cell: pa.Scalar) -> bytes:
     return data
 
 
-def _stats(root: Place, plan: dict[str, Any]) -> Iterator[Stats]:
-    for data in manifests(root, [shard["index"] for shard in plan["shards"]]):
+def _noted(root: Place, plan: Plan, pairs: dict[int, int]) -> Iterator[Stats]:
+    """The counts of the committed shards, whose pairs are noted on the way."""
+    for data in manifests(root, [shard.index for shard in plan.shards]):
         try:
-            yield Stats.from_json(json.loads(data or b"")["stats"])
+            stats = Stats.from_json(json.loads(data or b"")["stats"])
         except (ValueError, KeyError, TypeError):  # not committed
             continue
+        pairs[stats.shard] = stats.pairs_out
+        yield stats
 
 
 def _files(folder: Place) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import fnmatch
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,8 +91,8 @@ class Output:
         for root in {self.path, self.root}:
             remove_leftovers(root)
 
-    def done(self) -> dict[int, Stats]:
-        """The committed shards below `root`, by number."""
+    def done(self) -> Iterator[Stats]:
+        """The counts of the committed shards below `root`, in order."""
         return all_committed(self.root, self.recipe.staged().fingerprint(), len(self.plan.shards))
 
     def _about(self) -> dict[str, Any]:
@@ -205,17 +205,19 @@ def read_plan(path: Place) -> dict[str, Any] | None:
     return known
 
 
-def compile_manifest(path: Place, shards: Iterable[Stats], format: str) -> None:
+def compile_manifest(path: Place, shards: Sequence[int], format: str) -> None:
     """Write `manifest.jsonl`, one line a shard, and the `sizes.json` that open_clip looks for."""
-    shards = list(shards)
+    sizes: dict[str, int] = {}
     with Parts(path) as parts:
         lines = parts.open("manifest.jsonl")
-        for stats, data in zip(shards, manifests(path, [stats.shard for stats in shards]), strict=True):
+        for index, data in zip(shards, manifests(path, shards), strict=True):
             if data is None:
-                raise RunError(f"shard {stats.shard} of {path} is no longer there: run again to make it anew")
-            lines.write(json.dumps(json.loads(data), ensure_ascii=False, sort_keys=True).encode() + b"\n")
+                raise RunError(f"shard {index} of {path} is no longer there: run again to make it anew")
+            manifest = json.loads(data)
+            lines.write(json.dumps(manifest, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+            sizes[data_name(index, format)] = manifest["stats"]["pairs_out"]
         if format == "webdataset":
-            parts.open("sizes.json").write(json_bytes({data_name(one.shard, format): one.pairs_out for one in shards}))
+            parts.open("sizes.json").write(json_bytes(sizes))
         parts.publish()
 
 

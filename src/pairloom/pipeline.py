@@ -8,10 +8,8 @@ import platform
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,11 @@ from pairloom import readers
 from pairloom.crumbs import forget
 from pairloom.engines import opened
 from pairloom.engines.ray import Ray
-from pairloom.errors import RunError, TooManyRejects, UsageError
+from pairloom.errors import RunError, UsageError
 from pairloom.limits import Limits
 from pairloom.outcome import Outcome
 from pairloom.output import RUNS, Output, compile_manifest, locked
+from pairloom.progress import Progress
 from pairloom.readers.model import Plan, ReadOptions, shown
 from pairloom.recipe import Recipe
 from pairloom.remote import Place, Remote, located
@@ -31,63 +30,12 @@ from pairloom.report import write_report
 from pairloom.retry import with_retries
 from pairloom.run import Job
 from pairloom.select import publish
-from pairloom.stats import Stats, StepCount, Summary, add_steps
+from pairloom.stats import Stats, StepCount, Summary
 from pairloom.sums import sums_agree, write_sums
 from pairloom.writers.parts import write_json
 from pairloom.writers.shard import FORMATS, all_committed
 
 _PLUGINS = "plugins"  # among the settings: the versions of the packages that read the input, if any do
-_ENOUGH = 200  # pairs before the share of failures says anything
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a run is, for whoever shows it: pairs planned, read, kept and rejected so far; raises on too many failures."""
-
-    pairs: int
-    max_reject: float
-    show: Callable[[Progress], None] | None = None
-    again: Counter[str] = field(default_factory=Counter)
-    _running: dict[int, Sequence[StepCount]] = field(default_factory=dict)
-    _finished: set[int] = field(default_factory=set)
-    _total: list[StepCount] = field(default_factory=list)
-
-    @property
-    def summary(self) -> Summary:
-        """All counts so far, as of a run that ended now."""
-        return _sum(self._total, *self._running.values(), again=self.again)
-
-    def hear(self, shard: int, counts: Sequence[StepCount]) -> None:
-        """Take in the counts so far of a shard; what comes late, when the shard is finished, says nothing new."""
-        if shard not in self._finished:
-            self._running[shard] = counts
-            self._tell()
-
-    def finish(self, shards: Iterable[Stats]) -> None:
-        """Take in the counts of finished shards. They are added up once: there may be a million of them."""
-        for stats in shards:
-            self._finished.add(stats.shard)
-            self._running.pop(stats.shard, None)
-            add_steps(self._total, stats.steps)
-        self._tell()
-
-    def _tell(self) -> None:
-        summary = self.summary
-        self.check(summary, _ENOUGH)
-        if self.show:
-            self.show(self)
-
-    def check(self, summary: Summary, enough: int = 1) -> None:
-        """Raise `TooManyRejects` if more than the allowed share of at least `enough` pairs failed."""
-        failed = sum(step.failures for step in summary.steps)
-        if summary.pairs_in < enough or failed <= self.max_reject * summary.pairs_in:
-            return
-        worst = max(summary.steps, key=lambda step: step.failures)
-        reasons = ", ".join(f"{code} {count}" for code, count in worst.reasons.most_common(3))
-        raise TooManyRejects(
-            f"{failed} of {summary.pairs_in} pairs failed, most in `{worst.name}` ({reasons}). "
-            f"Look into rejects/, or allow it with --max-reject {min(1.0, failed / summary.pairs_in + 0.05):.2f}."
-        )
 
 
 def run(
@@ -138,21 +86,23 @@ def run(
     _shared(made.path, workers, engine)
     with opened(engine) as execute, locked(made.path) as still_ours, _aside(made.path) as runs:
         made = made.begin(restart, extend)
-        done = made.done()
-        if retry_rejects and len(done) == len(made.plan.shards):
+        if retry_rejects and sum(1 for _ in made.done()) == len(made.plan.shards):
             made = with_retries(made)
         plan = made.plan
-        todo = [shard for shard in plan.shards if shard.index not in done]
         progress = Progress(sum(shard.rows for shard in plan.shards) - plan.again.total(), max_reject, show, plan.again)
-        progress.finish(done.values())
+        progress.finish(made.done())
+        todo = [shard for shard in plan.shards if shard.index not in progress.finished]
 
-        def summed(shards: dict[int, Stats]) -> Summary:
-            stats, seconds = (shards[index] for index in sorted(shards)), time.perf_counter() - start
-            return Summary.of(shown(str(made.path)), stats, seconds, len(plan.shards) - len(todo), plan.again)
+        def summed(final: Iterable[Stats] | None = None) -> Summary:
+            counted, resumed = progress.total(final), len(plan.shards) - len(todo)
+            seconds = time.perf_counter() - start
+            return dataclasses.replace(counted, output=shown(str(made.path)), seconds=seconds, resumed=resumed)
 
-        if not todo and (whole := _whole(made, done)) is not None:
-            progress.check(summary := summed(whole))
-            return summary
+        if not todo and _ended(made):
+            summary = summed(all_committed(made.path, None, len(plan.shards)) if recipe.select else None)
+            if summary.shards == len(plan.shards):
+                progress.check(summary)
+                return summary
         made.claim()
         if (workers or 1) > 1:  # this process has nothing to do until they are done
             threading.Thread(target=make_report_ready, daemon=True).start()
@@ -165,11 +115,11 @@ def run(
             recipe.staged(), made.root, shard_size, format, reading, packages=made.settings.get(_PLUGINS, {}),
             limits=limits, runs=runs,
         )  # fmt: skip
-        failed = _take_in(execute(job, todo, workers, hear), progress, done)
+        failed = _take_in(execute(job, todo, workers, hear), progress)
         still_ours()
-        if not failed and recipe.select:
-            done = publish(made.root, made.path, recipe, format, list(done.values()), threads=workers or 1)
-        summary = summed(done)
+        shards = range(len(plan.shards))
+        chosen = not failed and recipe.select
+        summary = summed(publish(made.root, made.path, recipe, format, shards, threads=workers or 1) if chosen else None)
         how = {"engine": str(engine), "workers": workers or (1 if engine == "local" else None), **dataclasses.asdict(limits)}
         _record(made.path, summary, how, failed)
         if failed:
@@ -177,25 +127,16 @@ def run(
         made.tidy()  # a worker that died in a run that went on without it
         if runs:
             forget(runs)
-        _finish(made.path, done, format)
+        compile_manifest(made.path, shards, format)  # what tells of all shards, the digests last
+        write_report(made.path)
+        write_sums(made.path, shards)
         progress.check(summary)
     return summary
 
 
-def _whole(made: Output, done: dict[int, Stats]) -> dict[int, Stats] | None:
-    """The final shards of an output whose shards are all `done`, None unless a run ended there and all is as that left it."""
-    shards = range(len(made.plan.shards))
-    if not (made.path / "report.html").exists() or not sums_agree(made.path, shards):
-        return None
-    final = done if made.root == made.path else all_committed(made.path, None, len(shards))
-    return final if len(final) == len(shards) else None
-
-
-def _finish(path: Place, done: dict[int, Stats], format: str) -> None:
-    """Write what tells of all shards, the digests last."""
-    compile_manifest(path, (done[index] for index in sorted(done)), format)
-    write_report(path)
-    write_sums(path, sorted(done))
+def _ended(made: Output) -> bool:
+    """Whether a run ended there, and its files are what it left."""
+    return (made.path / "report.html").exists() and sums_agree(made.path, range(len(made.plan.shards)))
 
 
 def place_of(inputs: str | Path | Sequence[str | Path], output: Place, recipe: Recipe, settings: dict[str, Any]) -> Output:
@@ -226,22 +167,17 @@ def plan_of(
     return readers.plan(names, reading, shard_size=shard_size, limit=limit, sample=sample)
 
 
-def _take_in(running: Iterator[Outcome], progress: Progress, done: dict[int, Stats]) -> list[Outcome]:
+def _take_in(running: Iterator[Outcome], progress: Progress) -> list[Outcome]:
     failed: list[Outcome] = []
     with closing(running) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             if outcome.stats is not None:
-                done[outcome.shard] = outcome.stats
                 progress.finish([outcome.stats])
                 continue
             failed.append(outcome)
             if outcome.fatal:
                 break
     return failed
-
-
-def _sum(*counts: Sequence[StepCount], again: Counter[str] | None = None) -> Summary:
-    return Summary.of("", (Stats(-1, list(steps)) for steps in counts if steps), 0.0, again=again or Counter())
 
 
 def _failures(failed: list[Outcome]) -> str:

@@ -80,7 +80,7 @@ class Prepared(Sequence[PreparedPair]):
     def __init__(self, run: Finished, places: npt.NDArray[np.int64] | None = None) -> None:
         """`places` are the numbers of those pairs that count, all of them if it is left out."""
         self._run = run
-        self._ends = list(accumulate(stats.pairs_out for stats in run.stats))
+        self._ends = list(accumulate(run.pairs.values()))
         self._places = np.arange(self._ends[-1] if self._ends else 0) if places is None else places
         self._group = lru_cache(4)(self._read_group)
         self._members = lru_cache(64)(self._read_members)
@@ -88,7 +88,7 @@ class Prepared(Sequence[PreparedPair]):
     @property
     def columns(self) -> list[str]:
         """The columns of the ledger."""
-        return [] if not self._run.stats else read_schema(self._run.ledger(self._run.shards[0])).names
+        return [] if not self._run.pairs else read_schema(self._run.ledger(self._run.shards[0])).names
 
     def __len__(self) -> int:
         return len(self._places)

@@ -9,6 +9,7 @@ from pairloom import pipeline
 from pairloom.engines.ray import Ray
 from pairloom.errors import RunError, UsageError
 from pairloom.output import PLAN, locked, read_plan
+from pairloom.progress import Progress
 from pairloom.recipe import Recipe
 from pairloom.remote import located
 from pairloom.stats import Summary
@@ -21,7 +22,7 @@ def repair(
     workers: int | None = None,
     engine: str | Ray = "local",
     say: Callable[[str], None] = lambda fault: None,
-    show: Callable[[pipeline.Progress], None] | None = None,
+    show: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Make again the shards of `output` that `verify` finds fault with; `say` hears every fault.
 

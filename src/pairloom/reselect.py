@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +51,19 @@ def reselect(source: str | Path, target: str | Path, recipe: str | None = None, 
     select = Recipe.selection(recipe) if recipe else made.select
     table = _scores(Path(scores)) if scores else None
     _readable(select, made.columns() | ({field.name: field.type for field in table.schema} if table is not None else {}))
-    shards = all_committed(staged, made.staged().fingerprint(), len(plan["shards"]))
-    if len(shards) < len(plan["shards"]):
+    shards = range(len(plan["shards"]))
+    if sum(1 for _ in all_committed(staged, made.staged().fingerprint(), len(shards))) < len(shards):
         raise RunError(f"{output} is not complete, or was made with other versions of the libraries: run it to its end first")
     chosen = Recipe.unchecked(made.steps, select)
     with locked(new):
         _begin(new, plan | {"recipe": chosen.to_literal(), "settings": plan["settings"] | {_SCORES: _digest(scores)}})
         write_whole(new / "recipe.yaml", chosen.to_yaml().encode())
-        done = publish(staged, new, chosen, plan["settings"]["format"], list(shards.values()), table)
-        compile_manifest(new, done.values(), plan["settings"]["format"])
-        again = Plan.from_json(plan).again
-        summary = Summary.of(shown(str(new)), done.values(), time.perf_counter() - start, again=again)
+        done = publish(staged, new, chosen, plan["settings"]["format"], shards, table)
+        summary = Summary.of(shown(str(new)), done, 0.0, again=Plan.from_json(plan).again)
+        compile_manifest(new, shards, plan["settings"]["format"])
         write_report(new)
-        write_sums(new, done)
-    return summary
+        write_sums(new, shards)
+    return replace(summary, seconds=time.perf_counter() - start)
 
 
 def _begin(new: Place, said: dict[str, Any]) -> None:

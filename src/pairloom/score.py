@@ -11,7 +11,8 @@ import pyarrow as pa
 from pairloom import readers
 from pairloom.batch import SEGMENTS, Batch
 from pairloom.errors import UsageError
-from pairloom.pipeline import Progress, plan_of
+from pairloom.pipeline import plan_of
+from pairloom.progress import Progress
 from pairloom.readers.model import ReadOptions
 from pairloom.recipe import Recipe
 from pairloom.run import read_batches, run_steps

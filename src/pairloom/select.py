@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -25,6 +25,7 @@ from pairloom.writers.shard import commit_shard, committed, data_name, manifest_
 from pairloom.writers.webdataset import members
 
 _PIECE = 1 << 18
+_AT_ONCE = 256
 
 Dropped = dict[str, tuple[Selection, str]]
 """What a selection drops: by key, the selection and its message."""
@@ -35,26 +36,30 @@ def publish(
     final: Place,
     recipe: Recipe,
     format: str,
-    shards: Sequence[Stats],
+    shards: Sequence[int],
     scores: pa.Table | None = None,
     threads: int = 1,
-) -> dict[int, Stats]:
-    """Write the final shards below `final` from those below `staged`, `threads` at a time; those there already are left alone."""
-    shards = sorted(shards, key=lambda stats: stats.shard)
-    dropped = decide(staged, recipe.select, [stats.shard for stats in shards], scores)
+) -> Iterator[Stats]:
+    """Write the final shards below `final` from those below `staged`, `threads` at a time; those there already are left alone.
+
+    Gives what is left of each, in order; nothing is done before it is asked for.
+    """
+    dropped = decide(staged, recipe.select, shards, scores)
     with ThreadPoolExecutor(threads) as pool:  # most of it is digests, and waiting for the disk
-        chosen = pool.map(lambda stats: _publish_shard(staged, final, recipe, format, stats, dropped), shards)
-        return {stats.shard: stats for stats in chosen}
+        for first in range(0, len(shards), _AT_ONCE):  # each that waits takes memory
+            some = shards[first : first + _AT_ONCE]
+            yield from pool.map(lambda index: _publish_shard(staged, final, recipe, format, index, dropped), some)
 
 
-def _publish_shard(staged: Place, final: Place, recipe: Recipe, format: str, stats: Stats, dropped: Dropped) -> Stats:
-    here = _dropped_here(staged, stats.shard, dropped)
+def _publish_shard(staged: Place, final: Place, recipe: Recipe, format: str, index: int, dropped: Dropped) -> Stats:
+    here = _dropped_here(staged, index, dropped)
     fingerprint = _fingerprint(recipe, here)
-    chosen = _count(stats, recipe.select, here)
-    old = committed(final, stats.shard, fingerprint)
+    manifest = json.loads((staged / manifest_name(index)).read_text("utf-8"))
+    chosen = _count(Stats.from_json(manifest["stats"]), recipe.select, here)
+    old = committed(final, index, fingerprint)
     if old is None or old.to_json() != chosen.to_json():
         with Parts(final) as parts:
-            _copy_shard(staged, parts, stats.shard, format, here)
+            _copy_shard(staged, parts, index, format, manifest["files"], here)
             commit_shard(final, parts, fingerprint, chosen)
     return chosen
 
@@ -127,11 +132,10 @@ def _count(stats: Stats, select: Sequence[Selection], dropped: Dropped) -> Stats
     return Stats(stats.shard, steps, stats.faults)
 
 
-def _copy_shard(staged: Place, parts: Parts, index: int, format: str, dropped: Dropped) -> None:
+def _copy_shard(staged: Place, parts: Parts, index: int, format: str, digests: dict[str, Any], dropped: Dropped) -> None:
     data, ledger = data_name(index, format), f"{index:05d}.parquet"
     rejects = f"rejects/{ledger}"
     if not dropped:
-        digests = json.loads((staged / manifest_name(index)).read_text("utf-8"))["files"]
         for name in (data, ledger, rejects):
             parts.link(name, staged / name, digests[name])
         return

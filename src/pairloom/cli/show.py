@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pairloom.doctor import Finding
     from pairloom.estimate import Estimate
     from pairloom.explain import Explanation
-    from pairloom.pipeline import Progress as RunProgress
+    from pairloom.progress import Progress as RunProgress
     from pairloom.stats import Summary
     from pairloom.train import Epoch, Trained
 

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
+from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from typing import Any
@@ -70,8 +71,11 @@ def _in_thread(job: Job, shards: Sequence[Shard], hear: Hear) -> Iterator[Outcom
 
     pool = ThreadPoolExecutor(1)
     try:
-        waiting: set[Future[Outcome]] = {pool.submit(work, shard) for shard in shards}
-        while waiting:
+        left, waiting = iter(shards), set[Future[Outcome]]()
+        while True:
+            waiting |= {pool.submit(work, shard) for shard in islice(left, 2 - len(waiting))}  # the next is always there
+            if not waiting:
+                return
             done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
             while not told.empty():
                 hear(*told.get())

@@ -43,7 +43,7 @@ def datacomp(run: Finished, dest: Path) -> int:
             table.close()
             shard.close()
             parts.publish()
-        sizes[f"{index:08d}.tar"] = next(stats.pairs_out for stats in run.stats if stats.shard == index)
+        sizes[f"{index:08d}.tar"] = run.pairs[index]
     write_json(dest / "shards" / "sizes.json", sizes)
     write_whole(dest / "subset.npy", _subset(uids))
     return len(uids)

@@ -87,17 +87,17 @@ def croissant(run: Finished, dest: Path) -> int:
 
 def _parts(run: Finished, dest: Path) -> dict[str, tuple[int, dict[str, Any]]]:
     """Write a part for each shard that holds pairs; gives how many it has and its digest, by name."""
-    shards = [stats for stats in run.stats if stats.pairs_out]
+    shards = [(index, pairs) for index, pairs in run.pairs.items() if pairs]
     written = {}
-    for place, stats in enumerate(shards):
+    for place, (index, pairs) in enumerate(shards):
         name = f"data/train-{place:05d}-of-{len(shards):05d}.parquet"
         with Parts(dest) as parts:
-            columns = {field.name: field.type for field in run.schema(stats.shard)}
+            columns = {field.name: field.type for field in run.schema(index)}
             writer = ParquetWriter(parts.open(name), run.suffix, columns)
-            for batch in run.batches(stats.shard):
+            for batch in run.batches(index):
                 writer.write(batch)
             writer.close()
-            written[name] = stats.pairs_out, parts.publish()[name]
+            written[name] = pairs, parts.publish()[name]
     return written
 
 

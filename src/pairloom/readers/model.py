@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -73,6 +74,8 @@ class Shard:
     def from_json(cls, value: Mapping[str, Any]) -> Shard:
         """The shard whose fields `json` wrote."""
         said = {
+            "container": sys.intern(value["container"]),  # one string for all shards of a container
+            "kind": sys.intern(value["kind"]),
             "faults": tuple(Fault(**fault) for fault in value["faults"]),
             "repeated": tuple(value["repeated"]),
             "picks": None if value["picks"] is None else tuple(value["picks"]),

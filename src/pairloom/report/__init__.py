@@ -56,7 +56,7 @@ def _content(run: Finished) -> dict[str, Any]:
         "run": run,
         "summary": summary,
         "name": run.path.resolve().name,
-        "planned": len(run.plan["shards"]),
+        "planned": len(run.planned),
         "faults": summary.faults[:_FAULTS],
         "lost": lost,
         "charts": measures.charts(values, measures.dropped_values(lost.messages), recipe),

@@ -14,7 +14,7 @@ from pairloom.errors import PairloomError, Reject
 from pairloom.finished import Finished, images
 from pairloom.limits import DEADLY
 from pairloom.output import STAGED
-from pairloom.readers.model import ReadOptions, Shard
+from pairloom.readers.model import ReadOptions
 from pairloom.remote import is_url
 from pairloom.report.parts import cut
 from pairloom.report.pictures import Thumbnail, picture, shown, spread
@@ -119,10 +119,9 @@ def _images(run: Finished, index: int, examples: Sequence[Example]) -> Iterator[
 
 
 def _from_input(run: Finished, index: int, examples: Sequence[Example]) -> Iterator[tuple[str, bytes]]:
-    planned = next(shard for shard in run.plan["shards"] if shard["index"] == index)
-    if not examples or is_url(planned["container"]):
+    shard = run.planned[index]
+    if not examples or is_url(shard.container):
         return
-    shard = Shard.from_json(planned)
     numbers = {shard.numbers[int(one.key[max(5, len(str(index))) :])]: one for one in examples}
     chosen = replace(shard, rows=len(numbers), picks=tuple(sorted(numbers)))
     settings: dict[str, Any] = run.plan["settings"]

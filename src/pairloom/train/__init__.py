@@ -16,7 +16,8 @@ from pairloom.choices import Fitting
 from pairloom.errors import UsageError
 from pairloom.extras import need
 from pairloom.models import embed_bank, load
-from pairloom.pipeline import Progress, plan_of
+from pairloom.pipeline import plan_of
+from pairloom.progress import Progress
 from pairloom.readers.model import ReadOptions
 from pairloom.recipe import Recipe
 from pairloom.score import scoring

@@ -9,6 +9,8 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -17,6 +19,7 @@ from pairloom.remote import Place, Remote
 
 PRIVATE = ".part-"
 """What every unfinished file has in its name; whoever finds one without its process may delete it."""
+_WORDS = 1 << 12
 
 
 class Part:
@@ -192,14 +195,25 @@ def write_whole(path: Place, data: bytes) -> None:
 
 
 def write_json(path: Place, value: Any) -> None:
-    """Write a small JSON file, one key a line, so that it is there whole or not at all."""
-    write_whole(path, json_bytes(value))
+    """Write a JSON file, one key a line, so that it is there whole or not at all."""
+    with Parts(path.parent) as parts:
+        file = parts.open(path.name)
+        for piece in json_pieces(value):
+            file.write(piece)
+        parts.publish()
 
 
 def json_bytes(value: Any) -> bytes:
     """JSON with one key a line."""
-    # File names that aren't UTF-8 hold lone surrogates, which in JSON are written just as Python escapes them.
-    return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "backslashreplace")
+    return b"".join(json_pieces(value))
+
+
+def json_pieces(value: Any) -> Iterator[bytes]:
+    """The same bytes in pieces: the plan of a large run is long, and `json.dumps` holds a string for each of its commas."""
+    words = chain(json.JSONEncoder(ensure_ascii=False, indent=1).iterencode(value), "\n")
+    while piece := "".join(islice(words, _WORDS)):
+        # File names that aren't UTF-8 hold lone surrogates, which in JSON are written just as Python escapes them.
+        yield piece.encode("utf-8", "backslashreplace")
 
 
 def remove_leftovers(root: Place) -> None:
@@ -207,5 +221,9 @@ def remove_leftovers(root: Place) -> None:
     if not isinstance(root, Path):
         return
     for folder in [root, root / "manifest", root / "rejects", root / "data", root / "runs", root / "runs" / "known"]:
-        for path in folder.glob(f"*{PRIVATE}*") if folder.is_dir() else []:
+        if not folder.is_dir():
+            continue
+        with os.scandir(folder) as entries:  # a glob would hold all of them
+            left = [folder / entry.name for entry in entries if PRIVATE in entry.name]
+        for path in left:
             path.unlink(missing_ok=True)

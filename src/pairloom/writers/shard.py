@@ -89,17 +89,17 @@ def committed(root: Place, index: int, fingerprint: str | None) -> Stats | None:
     return _counts(data, fingerprint, lambda name: (root / name).stat().st_size) if data else None
 
 
-def all_committed(root: Place, fingerprint: str | None, shards: int) -> dict[int, Stats]:
-    """The shards that are `committed`, by number."""
+def all_committed(root: Place, fingerprint: str | None, shards: int) -> Iterator[Stats]:
+    """The counts of the shards that are `committed`, in order."""
     if isinstance(root, Path):
-        found = [committed(root, index, fingerprint) for index in range(shards)]
+        found = (committed(root, index, fingerprint) for index in range(shards))
     else:  # one listing instead of a request for each file
         sizes = root.sizes()
-        found = [
+        found = (
             _counts(data, fingerprint, lambda name: sizes.get(name, -1)) if data else None
             for data in manifests(root, range(shards))
-        ]
-    return {index: stats for index, stats in enumerate(found) if stats is not None}
+        )
+    yield from (stats for stats in found if stats is not None)
 
 
 def manifests(root: Place, shards: Sequence[int]) -> Iterator[bytes | None]:
