@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 from conftest import write_pairs
+from test_remote_folders import plant, said, upload
 from test_run import TIMED, digest
 
 from pairloom import open as open_output
@@ -337,3 +339,27 @@ def test_every_node_of_a_cluster_uploads_its_own_shards(pairs: Path, tmp_path: P
     finally:
         cluster.shutdown()
     assert stored(output) == digest(tmp_path / "out")
+
+
+def test_a_folder_in_the_store_is_read_as_one_here_though_the_store_errs(
+    tmp_path: Path, output: str, faulty: FaultyServer
+) -> None:
+    folder, source = plant(tmp_path / "set"), output.removesuffix("/out")
+    upload(folder, source)
+    for marker in ("", "b/"):  # as consoles make folders
+        urlopen(Request(f"{faulty.url}/{source.removeprefix('s3://')}/{marker}", method="PUT"), timeout=10).close()
+    here = run(folder, tmp_path / "here", "naive", shard_size=4, max_reject=1.0)
+    faulty.asked.clear()
+    faulty.fault = lambda method, path, times: ("503", "cut")[hash_of(path) % 2] if method == "GET" and times == 1 else None
+    there = run(source, tmp_path / "there", "naive", shard_size=4, max_reject=1.0)
+    assert there.reasons == here.reasons and said(tmp_path / "there") == said(tmp_path / "here")
+    assert not any(word in path for _, path in faulty.asked for word in ("hidden", "readme", "lock", ".cache"))
+    heads = [path for method, path in faulty.asked if method == "HEAD" and path.endswith((".jpg", ".txt"))]
+    assert heads == []  # sizes and times come with the list
+
+    faulty.fault = lambda method, path, times: "403" if "prefix" in path else None
+    with pytest.raises(UsageError, match=f"{source}.* can't be"):
+        run(source, tmp_path / "other", "naive")
+    faulty.fault = lambda method, path, times: "500" if path.endswith("/00.jpg") else None
+    with pytest.raises(RunError, match=r"shard 0: s3://.*/00\.jpg failed to the last of"):
+        run(source, tmp_path / "other", "naive", max_reject=1.0)

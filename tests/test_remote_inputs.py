@@ -119,6 +119,16 @@ def test_what_is_not_there_or_not_ours_is_told_at_once(server: FaultyServer, tmp
     assert summary.pairs_out == 8 and time.monotonic() - start < 10
 
 
+def test_a_web_server_lists_no_folder_but_has_the_images_of_its_table(server: FaultyServer, tmp_path: Path) -> None:
+    for name in ("/", "/images", "/images/"):
+        with pytest.raises(UsageError, match=r"(web servers don't list folders: name each file|no such file or folder)"):
+            run(server.url + name, tmp_path / "out", "naive")
+    server.files |= {"/folder": b"<a href='x.jpg'>", "/near.jsonl": b'{"image": "images/1.jpg", "text": "Near."}'}
+    with pytest.raises(UsageError, match="web servers don't list folders: name each file"):
+        run(f"{server.url}/folder", tmp_path / "out", "naive")
+    assert run(f"{server.url}/near.jsonl", tmp_path / "near", "naive").pairs_out == 1
+
+
 def test_a_server_without_ranges_is_not_taken_for_one(server: FaultyServer, tmp_path: Path) -> None:
     server.fault = lambda method, path, times: "whole"
     summary = run(f"{server.url}/set.tar", tmp_path / "out", "naive")

@@ -230,6 +230,8 @@ def _apart(plan: Plan, output: Place) -> None:
         for container in plan.containers:
             if container.name.startswith(f"{output.url}/"):
                 raise UsageError(f"the input {shown(container.name)} lies inside {output}; choose another place to write to")
+            if container.kind == "folder" and f"{output.url}/".startswith(f"{container.name.rstrip('/')}/"):
+                raise UsageError(f"{output} lies inside the input {shown(container.name)}; choose a place beside it")
         return
     place = output.resolve()
     for container in plan.containers:

@@ -42,9 +42,9 @@ def plan(
     """Find all rows of the inputs and cut them into shards of at most `shard_size` rows, none of two containers.
 
     An input is a file (`.tar`, `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`, LLaVA's `.json`), a folder, a glob, a brace
-    range such as `{00000..00041}.tar`, several of these with `::` between them, or the URL of a file. Of a folder counts the
-    first of: a `metadata.jsonl`, `.csv` or `.parquet` (Hugging Face's imagefolder), images at any depth, tars, tables of one
-    kind, those of a folder `data` in it (Hugging Face's Hub), files that an installed package reads.
+    range such as `{00000..00041}.tar`, several of these with `::` between them, or the URL of a file or folder. Of a folder
+    counts the first of: a `metadata.jsonl`, `.csv` or `.parquet` (Hugging Face's imagefolder), images at any depth, tars, tables
+    of one kind, those of a folder `data` in it (Hugging Face's Hub), files that an installed package reads.
 
     `limit` takes the first rows of the whole input, `sample` that many of them, evenly spread.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import posixpath
 import re
 import stat
 import unicodedata
@@ -16,6 +17,8 @@ from typing import Any
 from pairloom.batch import Row
 from pairloom.errors import Reject
 from pairloom.readers.model import printable, shown
+from pairloom.remote import Remote, is_url
+from pairloom.remote.retry import Unreachable
 
 MAX_IMAGE_BYTES = 256 << 20
 MAX_TEXT_BYTES = 8 << 20
@@ -53,8 +56,13 @@ def make_row(
     return Row(shown(source_key), shown(source), data, found, extra, reject)
 
 
-def read_file(path: str, limit: int, missing: str) -> bytes:
-    """All bytes of a regular file of at most `limit` bytes; `missing` is the reason code when there is none."""
+def read_file(path: str, limit: int, missing: str, size: int | None = None) -> bytes:
+    """All bytes of a regular file of at most `limit` bytes; `missing` is the reason code when there is none.
+
+    Behind a URL `size`, if it is known, spares a request. Raises `Unreachable` where a server may answer another time.
+    """
+    if is_url(path):
+        return _read_remote(path, limit, missing, size)
     try:
         status = Path(path).stat()
         # Opening a pipe or a device could block for ever.
@@ -73,9 +81,26 @@ def read_file(path: str, limit: int, missing: str) -> bytes:
     return data
 
 
-def read_image(path: str) -> bytes:
+def _read_remote(url: str, limit: int, missing: str, size: int | None) -> bytes:
+    if "::" in url.partition("://")[2]:
+        raise Reject("unreadable", f"{shown(url)}: a name with :: can't be asked for")
+    place = Remote(url)
+    try:
+        size = place.stat().st_size if size is None else size
+        check_size(size, limit)
+        with place.open(size=size) as file:
+            return file.read()
+    except FileNotFoundError:
+        raise Reject(missing, f"no such file: {shown(url)}") from None
+    except Unreachable:  # the shard stays undone: the pair may be there tomorrow
+        raise
+    except OSError as error:
+        raise Reject("unreadable", f"{error.strerror}") from None
+
+
+def read_image(path: str, size: int | None = None) -> bytes:
     """The bytes of an image file, not decoded."""
-    return read_file(path, MAX_IMAGE_BYTES, "missing_image")
+    return read_file(path, MAX_IMAGE_BYTES, "missing_image", size)
 
 
 def check_size(size: int, limit: int) -> None:
@@ -214,5 +239,16 @@ def image_cell(value: object, folder: str) -> bytes:
         check_size(len(value), MAX_IMAGE_BYTES)
         return value
     if isinstance(value, str):
-        return read_image(os.path.join(folder, value))  # noqa: PTH118 - pathlib would change odd names
+        return read_image(path_in(folder, value))
     raise Reject("mistyped_cell", f"the image is of type {type(value).__name__}")
+
+
+def path_in(folder: str, name: str) -> str:
+    """A path that a table or a folder names, relative to its folder. One behind a URL never leads to this machine's files."""
+    if not is_url(folder):
+        return os.path.join(folder, name)  # noqa: PTH118 - pathlib would change odd names
+    scheme, _, place = folder.partition("://")
+    whole, root = posixpath.normpath(f"{place}/{name}"), place.partition("/")[0]
+    if whole.partition("/")[0] != root:
+        raise Reject("missing_image", f"{shown(name)} lies outside {shown(f'{scheme}://{root}')}")
+    return f"{scheme}://{whole}"

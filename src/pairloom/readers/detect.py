@@ -12,8 +12,9 @@ from pairloom.errors import UsageError
 from pairloom.readers import folder
 from pairloom.readers.cells import IMAGES
 from pairloom.readers.inputs import exists, expand
+from pairloom.readers.listing import entries
 from pairloom.readers.model import shown
-from pairloom.remote import is_url
+from pairloom.remote import is_url, located
 from pairloom.remote.names import bare
 
 KINDS = {
@@ -50,12 +51,15 @@ def guesses(inputs: str | Sequence[str]) -> list[Guess]:
 
 
 def _guess(name: str) -> Guess:
-    if is_url(name):
+    if is_url(name) and (suffix_of(name) in KINDS or _is_web(name)):  # no need to ask
         return _file(name)
-    path = Path(name)
-    if path.is_dir():
-        return _folder(name)
-    if not path.is_file():
+    place = located(name)
+    try:
+        if place.is_dir():
+            return _folder(name.removeprefix("file://"))
+    except PermissionError as error:
+        raise UsageError(f"{shown(name)} can't be looked at: {error.strerror}") from None
+    if isinstance(place, Path) and not place.is_file():
         raise UsageError(f"{shown(name)} is neither a file nor a folder")
     return _file(name)
 
@@ -69,6 +73,7 @@ def _file(name: str) -> Guess:
     known = ", ".join(f".{each}" for each in (*KINDS, *added))
     hint = "; unpack compressed files first" if suffix in ("gz", "tgz", "zst", "bz2", "xz", "zip") else ""
     hint = "; give the folder of the images instead" if suffix in IMAGES else hint
+    hint = "; web servers don't list folders: name each file, as in 'set/{00000..00041}.tar'" if _is_web(name) else hint
     raise UsageError(f"{shown(name)} has none of the suffixes {known}{hint}")
 
 
@@ -81,7 +86,7 @@ def _folder(name: str) -> Guess:
     try:
         if folder.has_images(name):
             return Guess("folder", (name,), "the folder holds images")
-        files = sorted(each.name for each in Path(name).iterdir() if each.is_file() and not each.name.startswith("."))
+        files = sorted(each.name for each in entries(name) if each.kind == "file")
     except OSError as error:
         raise UsageError(f"the folder {shown(name)} can't be listed: {error.strerror}") from None
     kinds: dict[str, list[str]] = {}
@@ -91,7 +96,7 @@ def _folder(name: str) -> Guess:
             kinds.setdefault(KINDS[suffix], []).append(base + file)
     if "webdataset" in kinds:  # the tables beside tars, as img2dataset and Pairloom write them, describe the same pairs
         return _some("webdataset", kinds["webdataset"], "the folder holds tars, and what is beside them describes them", files)
-    if not kinds and Path(base, "data").is_dir():  # where the Hugging Face Hub has the tables of a data set
+    if not kinds and located(f"{base}data").is_dir():  # where the Hugging Face Hub has the tables of a data set
         inner = _folder(f"{base}data")
         return replace(inner, why=f"{inner.why}; it is the folder data of {shown(name)}, where the Hugging Face Hub has tables")
     if not kinds:  # only where nothing else is, so that to install a package changes no run that doesn't use it
@@ -109,6 +114,10 @@ def _some(kind: str, paths: list[str], why: str, files: Iterable[str]) -> Guess:
     """Some of the files of a folder."""
     there = Counter(suffix_of(file) for file in files) - Counter(suffix_of(path) for path in paths)
     return Guess(kind, tuple(paths), why, dict(there))
+
+
+def _is_web(name: str) -> bool:
+    return name.startswith(("http://", "https://"))
 
 
 def _by_plugin(suffix: str) -> str:

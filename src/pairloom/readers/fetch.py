@@ -6,9 +6,8 @@ import ipaddress
 import socket
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -18,10 +17,11 @@ from pairloom import __version__
 from pairloom.batch import Row
 from pairloom.choices import Fetch
 from pairloom.errors import Reject
+from pairloom.readers.ahead import in_order
 from pairloom.readers.cells import MAX_IMAGE_BYTES, check_size
 from pairloom.readers.model import printable, shown
 
-AT_A_TIME, PER_HOST = 32, 4
+PER_HOST = 4
 SECONDS, TRIES, REDIRECTS = 20.0, 3, 5
 _PAUSE = 0.5
 _CHUNK = 1 << 16
@@ -40,17 +40,7 @@ class _Again(Exception):
 def fetched(rows: Iterable[Row], fetch: Fetch) -> Iterator[Row]:
     """The same rows in the same order, with the images that their `url` names; what can't be had is rejected."""
     hosts: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(PER_HOST))
-    waiting: deque[Future[Row]] = deque()
-    pool = ThreadPoolExecutor(AT_A_TIME, "pairloom-fetch")
-    try:
-        for row in rows:
-            waiting.append(pool.submit(_filled, row, fetch == "any", hosts))
-            if len(waiting) == 2 * AT_A_TIME:  # no more images than that are in memory
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    return in_order(rows, lambda row: _filled(row, fetch == "any", hosts))
 
 
 def _filled(row: Row, private: bool, hosts: dict[str, threading.Semaphore]) -> Row:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pairloom.batch import Row
 from pairloom.errors import Reject
+from pairloom.readers.ahead import in_order
 from pairloom.readers.cells import (
     IMAGES,
     JSON_TEXTS,
@@ -25,7 +26,10 @@ from pairloom.readers.cells import (
     read_image,
     texts_of,
 )
+from pairloom.readers.listing import Entry, entries
 from pairloom.readers.model import Index, ReadOptions, Shard
+from pairloom.remote import is_url
+from pairloom.remote.retry import Unreachable
 
 TEXTS = ("txt", "caption", "json")
 """The suffixes of sidecars; when there are several, the first in this order gives the text."""
@@ -33,11 +37,11 @@ TEXTS = ("txt", "caption", "json")
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """The paths of one row; `repeated` is set for a second image of one stem."""
+    """The files of one row; `repeated` is set for a second image of one stem."""
 
     key: str
-    image: str | None
-    texts: tuple[str, ...]
+    image: Entry | None
+    texts: tuple[Entry, ...]
     repeated: bool = False
 
 
@@ -63,14 +67,18 @@ def index(path: str, options: ReadOptions, found: Index) -> None:
 
 def read(shard: Shard, options: ReadOptions) -> Iterator[Row]:
     """The rows of a shard. The folder is walked again, which is cheap: only names are looked at."""
-    for _, pair in shard.pick(islice(_walk(shard.container), shard.first_row, None)):
-        yield _row(pair, shard.container, options)
+    pairs = (pair for _, pair in shard.pick(islice(_walk(shard.container), shard.first_row, None)))
+
+    def row(pair: _Pair) -> Row:
+        return _row(pair, shard.container, options)
+
+    return in_order(pairs, row) if is_url(shard.container) else map(row, pairs)
 
 
-def _note(file: str, found: Index) -> None:
+def _note(file: Entry, found: Index) -> None:
     """Let an edit of the file be noticed later. One that isn't there, such as a link to nowhere, has nothing to note."""
     with suppress(OSError):
-        status = Path(file).stat()
+        status = file.status or Path(file.path).stat()
         found.size += status.st_size
         found.mtime_ns = max(found.mtime_ns, status.st_mtime_ns)
 
@@ -86,81 +94,82 @@ def _walk(root: str, skipped: Callable[[str, OSError], None] | None = None) -> I
         try:
             stems, folders = _list(folder)
         except OSError as error:
-            if not prefix:
+            if not prefix or isinstance(error, Unreachable):
                 raise
             if skipped is not None:
                 skipped(folder, error)
             continue
         for stem in sorted(stems, key=os.fsencode):
-            yield from _pairs(prefix + stem, sorted(stems[stem], key=lambda file: os.fsencode(file[0])))
+            yield from _pairs(prefix + stem, sorted(stems[stem], key=lambda file: os.fsencode(_suffix(file))))
         for name in sorted(folders, key=os.fsencode, reverse=True):
             waiting.append((os.path.join(folder, name), f"{prefix}{name}/"))  # noqa: PTH118
 
 
-def _list(folder: str) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
-    """The suffixes and paths of a folder's files by stem, and the names of its subfolders."""
-    stems: dict[str, list[tuple[str, str]]] = {}
+def _list(folder: str) -> tuple[dict[str, list[Entry]], list[str]]:
+    """A folder's files by stem, and the names of its subfolders."""
+    stems: dict[str, list[Entry]] = {}
     folders: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.name)
-                continue
-            stem, _, suffix = entry.name.rpartition(".")
-            # A link to a folder is never followed, so that loops of links end here.
-            if stem and suffix.lower() in IMAGES + TEXTS and not _is_folder(entry):
-                stems.setdefault(stem, []).append((suffix, entry.path))
+    for entry in entries(folder):
+        if entry.kind == "folder":
+            folders.append(entry.name)
+            continue
+        stem, _, suffix = entry.name.rpartition(".")
+        # A link to a folder is never followed, so that loops of links end here.
+        if stem and suffix.lower() in IMAGES + TEXTS and entry.kind != "link":
+            stems.setdefault(stem, []).append(entry)
     return stems, folders
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry leads to a folder; a link in a loop with others leads nowhere."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
+def _suffix(file: Entry) -> str:
+    return file.name.rpartition(".")[2]
 
 
-def _pairs(key: str, files: list[tuple[str, str]]) -> Iterator[_Pair]:
+def _pairs(key: str, files: list[Entry]) -> Iterator[_Pair]:
     """The rows that the files of one stem make: one, or one for each image."""
-    images = [path for suffix, path in files if suffix.lower() in IMAGES]
-    ranked = sorted((TEXTS.index(suffix.lower()), path) for suffix, path in files if suffix.lower() in TEXTS)
-    texts = tuple(path for _, path in ranked)
+    images = [file for file in files if _suffix(file).lower() in IMAGES]
+    texts = [file for file in files if _suffix(file).lower() in TEXTS]
+    texts.sort(key=lambda file: (TEXTS.index(_suffix(file).lower()), file.path))
     for number, image in enumerate(images or [None]):
-        yield _Pair(key, image, texts, number > 0)
+        yield _Pair(key, image, tuple(texts), number > 0)
 
 
 def _row(pair: _Pair, source: str, options: ReadOptions) -> Row:
     """Read the files of one pair."""
     reject: Reject | None = None
     fields: dict[str, Any] | Reject = {}
-    sidecar = next((path for path in pair.texts if path.lower().endswith(".json")), None)
+    sidecar = next((file for file in pair.texts if file.name.lower().endswith(".json")), None)
     if pair.repeated:
         reject = Reject("duplicate_key", "another image has the same stem")
     if sidecar is not None:
         try:
-            fields = parse_json(decode_text(read_file(sidecar, MAX_TEXT_BYTES, "missing_text"), options.encoding))
+            fields = parse_json(_text(sidecar, options))
         except Reject as reason:
             fields = reason.bare()
 
     def image() -> bytes:
         if pair.image is None:
             raise Reject("missing_image", "a text without an image")
-        return read_image(pair.image)
+        return read_image(pair.image.path, _size(pair.image))
 
     def texts() -> tuple[str, ...]:
         if not pair.texts:
             raise Reject("missing_text", "an image without a text")
         if pair.texts[0] != sidecar:
-            return texts_of(decode_text(read_file(pair.texts[0], MAX_TEXT_BYTES, "missing_text"), options.encoding))
+            return texts_of(_text(pair.texts[0], options))
         if isinstance(fields, Reject):
             raise fields
         return json_texts(fields)
 
     extra = "{}" if isinstance(fields, Reject) else extra_of(fields, _used(fields))
     return make_row(pair.key, source, image, texts, extra, reject)
+
+
+def _text(file: Entry, options: ReadOptions) -> str:
+    return decode_text(read_file(file.path, MAX_TEXT_BYTES, "missing_text", _size(file)), options.encoding)
+
+
+def _size(file: Entry) -> int | None:
+    return file.status.st_size if file.status else None
 
 
 def _used(fields: dict[str, Any]) -> tuple[str, ...]:

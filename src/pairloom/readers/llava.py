@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import IO, Any
 
 from pairloom.batch import Row
 from pairloom.errors import Reject, UsageError
-from pairloom.readers.cells import extra_of, image_cell, make_row, parse_json, strict_text, texts_of
+from pairloom.readers.cells import extra_of, image_cell, make_row, parse_json, path_in, strict_text, texts_of
 from pairloom.readers.columns import broken_row, folder_of
-from pairloom.readers.inputs import open_container
+from pairloom.readers.inputs import exists, open_container
 from pairloom.readers.lines import MAX_LINE_BYTES
 from pairloom.readers.model import Index, ReadOptions, Shard, shown
 
@@ -117,10 +116,7 @@ def _folder(table: str, name: object) -> str:
     """The folder that an image's path is relative to: that of the JSON, or `images` in it."""
     folder = folder_of(table)
     inner = os.path.join(folder, "images")  # noqa: PTH118 - pathlib would change odd names
-    try:
-        inside = isinstance(name, str) and not Path(folder, name).exists() and Path(inner, name).exists()
-    except (OSError, ValueError):
-        inside = False
+    inside = isinstance(name, str) and not exists(path_in(folder, name)) and exists(path_in(inner, name))
     return inner if inside else folder
 
 

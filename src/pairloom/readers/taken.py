@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -12,6 +12,7 @@ from pairloom.readers import folder, parquet, table, webdataset
 from pairloom.readers.cells import IMAGES
 from pairloom.readers.columns import Columns
 from pairloom.readers.detect import Guess, guesses, suffix_of
+from pairloom.readers.listing import entries
 from pairloom.readers.model import ReadOptions, printable, shown
 
 _WORDS = {
@@ -71,9 +72,14 @@ def _look(guess: Guess, options: ReadOptions) -> tuple[dict[str, str], Mapping[s
 def _in_folder(path: str) -> tuple[dict[str, str], Mapping[str, int]]:
     """The suffixes of all files at any depth, without hidden ones."""
     there: Counter[str] = Counter()
-    for _, folders, files in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        there.update(suffix_of(name) for name in files if not name.startswith("."))
+    folders = [path]
+    while folders:
+        with suppress(OSError):
+            for entry in entries(folders.pop()):
+                if entry.kind == "folder":
+                    folders.append(entry.path)
+                elif entry.kind != "link":
+                    there[suffix_of(entry.name)] += 1
     images, texts = ({suffix: there.pop(suffix) for suffix in those if suffix in there} for those in (IMAGES, folder.TEXTS))
     return {"image": _counted(images), "text": f"{_counted(texts)}, of the image's stem" if texts else "none"}, there
 

@@ -73,8 +73,10 @@ class Remote:
         return sorted(_system(self.url)[0].unstrip_protocol(each) for each in self._ask("glob"))
 
     def stat(self) -> Status:
-        """Size and time."""
+        """Size and time of a file."""
         about = self._ask("info")
+        if about["type"] == "directory":
+            raise IsADirectoryError(errno.EISDIR, f"{self} is a folder")
         if about.get("size") is None:
             raise OSError(errno.EIO, f"{self}: the server does not tell its size")
         return Status(int(about["size"]), _changed(about))
@@ -94,10 +96,22 @@ class Remote:
         except FileNotFoundError:
             return False
 
-    def open(self, mode: str = "rb") -> IO[bytes]:
-        """Open for reading, from any place. What is read comes whole and in order, or raises."""
+    def children(self) -> list[tuple[str, Status | None]]:
+        """The names of what lies directly in it, with size and time of a file, None for a folder; in no order."""
+        system, path = _system(self.url)
+        found = patiently(lambda: system.ls(path, detail=True, **_within(system, 20 * SECONDS)), self.url)
+        there = []
+        for about in found:
+            whole = about["name"].rstrip("/")
+            if whole.strip("/") != path.strip("/"):  # some stores have an empty file that stands for the folder
+                folder = about["type"] == "directory"
+                there.append((whole.rpartition("/")[2], None if folder else Status(int(about["size"]), _changed(about))))
+        return there
+
+    def open(self, mode: str = "rb", size: int | None = None) -> IO[bytes]:
+        """Open for reading, from any place. What is read comes whole and in order, or raises. `size` spares a request."""
         assert mode == "rb"
-        return io.BufferedReader(Ranges(self.stat().st_size, self._range), BUFFER)
+        return io.BufferedReader(Ranges(self.stat().st_size if size is None else size, self._range), BUFFER)
 
     def read_bytes(self) -> bytes:
         """All of it, for small files."""
