@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -239,14 +240,20 @@ def test_an_attempt_with_other_bytes_is_taken_back(pairs: Path, output: str, fau
     assert not Remote(f"{output}/manifest/00000.json").exists()
 
 
-def test_a_second_run_is_refused_and_a_dead_one_is_not(pairs: Path, output: str) -> None:
+def test_a_second_run_is_refused_and_a_dead_one_is_not(
+    pairs: Path, output: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with lock.leased(Remote(output)), pytest.raises(UsageError, match=f"another run is writing to {output}"):
         run(pairs, output, "naive")
+    assert not [each for each in caplog.records if each.name == lock.__name__]  # who lives is soon heard
+    monkeypatch.setattr(lock.platform, "node", lambda: "far.example")
     dead = lock.Lease(Remote(f"{output}/.lock"))
     assert Remote(f"{output}/.lock").put_if_absent(dead._sign())
     start = time.monotonic()
     run(pairs, output, "naive")
     assert 3 <= time.monotonic() - start < 60 and verify(output) == []
+    [told] = [each.getMessage() for each in caplog.records if each.name == lock.__name__]
+    assert re.match(rf"{output}/\.lock is held by a run on far\.example that gives no sign of life; if none comes in \d s", told)
 
 
 def test_a_run_whose_lock_was_taken_over_stops(tmp_path: Path, output: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import secrets
 import threading
@@ -15,6 +16,7 @@ from pairloom.remote.files import Remote
 
 BEAT, LEASE = 5.0, 30.0
 """Seconds between two signs of life, and seconds without any after which an owner is taken for dead."""
+_log = logging.getLogger(__name__)
 
 
 class Lease:
@@ -89,12 +91,29 @@ def leased(folder: Remote) -> Iterator[Callable[[], None]]:
 
 
 def _wait_until_left(folder: Remote, file: Remote) -> None:
-    """Remove the lock if it was left by a run that died; raise `UsageError` as soon as its owner gives a sign of life."""
-    start = time.monotonic()
+    """Remove the lock if it was left by a run that died; raise `UsageError` as soon as its owner gives a sign of life.
+
+    Who waits for longer than an owner that lives would let it is told why.
+    """
+    start, told = time.monotonic(), False
     with suppress(FileNotFoundError):  # its owner ended
         seen = file.read_bytes()
-        while time.monotonic() - start < LEASE:
+        while (waited := time.monotonic() - start) < LEASE:
+            if waited > 1.5 * BEAT and not told:
+                told = True
+                _log.warning(
+                    "%s is held by a run on %s that gives no sign of life; if none comes in %.0f s, it is taken for dead "
+                    "and this run goes on",
+                    file, _host(seen), LEASE - waited,
+                )  # fmt: skip
             time.sleep(BEAT / 4)
             if file.read_bytes() != seen:
                 raise UsageError(f"another run is writing to {folder}")
         file.unlink(missing_ok=True)
+
+
+def _host(sign: bytes) -> str:
+    try:
+        return str(json.loads(sign)["host"])
+    except (ValueError, LookupError, TypeError):
+        return "a machine that it does not name"
