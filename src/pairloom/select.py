@@ -86,11 +86,8 @@ def _ledger(staged: Place, shards: Sequence[int], select: Sequence[Selection], s
     columns = sorted({"key", *(column for one in select for column in one.reads)})
     whole = {column for one in select for column in one.reads if column not in one.compares}
     own = [name for name in columns if scores is None or name == "key" or name not in scores.column_names]
-    tables = []
-    for index in shards:
-        path = staged / f"{index:05d}.parquet"
-        tables += [read_schema(path).empty_table().select(own), *read_tables(path, own)]
-    ledger = pa.concat_tables(_digested(table, whole) for table in tables).combine_chunks()
+    parts = (shards[first : first + _AT_ONCE] for first in range(0, len(shards), _AT_ONCE))
+    ledger = pa.concat_tables(_part(staged, some, own, whole) for some in parts).combine_chunks()
     if scores is None:
         return ledger
     wanted = [name for name in columns if name not in own]
@@ -99,6 +96,15 @@ def _ledger(staged: Place, shards: Sequence[int], select: Sequence[Selection], s
     for name in wanted:
         ledger = ledger.append_column(name, scores[name].take(rows))
     return ledger
+
+
+def _part(staged: Place, shards: Sequence[int], columns: list[str], whole: set[str]) -> pa.Table:
+    """The ledger of some shards in one piece: many small pieces take more memory than what they hold."""
+    tables = []
+    for index in shards:
+        path = staged / f"{index:05d}.parquet"
+        tables += [read_schema(path).empty_table().select(columns), *read_tables(path, columns)]
+    return pa.concat_tables(_digested(table, whole) for table in tables).combine_chunks()
 
 
 def _digested(table: pa.Table, whole: set[str]) -> pa.Table:
