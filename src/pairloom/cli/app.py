@@ -28,7 +28,7 @@ Input = Annotated[
     list[str],
     typer.Argument(
         help="Folder of images with sidecar texts, folder with metadata.*, CSV/TSV/JSONL/Parquet, WebDataset tars; "
-        "globs, {00000..00041} braces, several at once.",
+        "globs, {00000..00041} braces, several at once; here or behind URLs.",
         show_default=False,
     ),
 ]
