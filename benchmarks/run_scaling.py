@@ -27,7 +27,7 @@ from typing import Any
 from unittest import mock
 
 from pairloom import pipeline
-from pairloom.arrow import spare_pandas
+from pairloom.process import set_up
 from pairloom.recipe import Recipe
 from pairloom.writers.shard import ShardFiles
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--shard-size", type=int, default=250)
     options = parser.parse_args()
-    spare_pandas(Recipe.load(options.recipe).steps)  # as the command does
+    set_up(Recipe.load(options.recipe).steps)  # as the command does
     rates: dict[int, list[float]] = {1: [], 2: []}
     begun: dict[int, list[float]] = {1: [], 2: []}
     found: list[dict[str, float]] = []

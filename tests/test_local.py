@@ -16,6 +16,7 @@ from test_run import digest
 
 from pairloom import Letterbox, Recipe, TextStep
 from pairloom.engines.local import _serve
+from pairloom.limits import BATCH_ROWS
 from pairloom.outcome import Outcome
 from pairloom.pipeline import plan_of
 from pairloom.readers.model import ReadOptions
@@ -60,7 +61,11 @@ def test_a_worker_goes_on_with_the_cores_that_others_left(tmp_path: Path, noted:
     worker.join()
 
     assert outcome.stats is not None and outcome.stats.pairs_out == 150
-    assert set(noted[:64]) == {"worker"} and set(noted[64:]).isdisjoint({"worker"}) and len(set(noted[64:])) <= 2
+    assert (
+        set(noted[:BATCH_ROWS]) == {"worker"}
+        and set(noted[BATCH_ROWS:]).isdisjoint({"worker"})
+        and len(set(noted[BATCH_ROWS:])) <= 2
+    )
     assert digest(tmp_path / "shared") == digest(tmp_path / "alone")
 
 
@@ -70,7 +75,7 @@ def test_arrow_imports_pandas_only_for_code_of_others(code: str, known: bool) ->
     said = f"""
 import sys
 from pairloom import Batch, Letterbox, Row
-from pairloom.arrow import spare_pandas
+from pairloom.process import spare_pandas
 {code}
 spare_pandas([Letterbox(32)])
 Batch.read(["0"], [Row("", "")])

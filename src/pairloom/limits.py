@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pairloom.errors import UsageError
 
-BATCH_ROWS = 64
+BATCH_ROWS = 32
 """Most pairs of a batch; what works on a whole batch at once may take as long as so many pairs."""
 
 DEADLY = ("crashed", "timeout", "out_of_memory")

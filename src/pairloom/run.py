@@ -99,7 +99,7 @@ def run_steps(
 
 
 def read_batches(rows: Iterable[Row], shard: int, shard_size: int) -> Iterator[Batch]:
-    """Rows as batches of at most 64 rows and about 256 MiB, decoded pixels included; results never depend on the cut."""
+    """Rows as batches of at most 32 rows and about 256 MiB, decoded pixels included; results never depend on the cut."""
     number = 0
     for group in _groups(iter(rows)):
         keys = [make_key(shard, number + row, shard_size) for row in range(len(group))]

@@ -79,15 +79,15 @@ def run(
 
         make_ready()  # first, so that it loads beside what is loaded here
     from pairloom import pipeline
-    from pairloom.arrow import spare_pandas
     from pairloom.engines.ray import Ray
+    from pairloom.process import set_up
     from pairloom.recipe import Recipe
 
     cluster = Ray(address, cpus_per_task, gpus_per_task)
     if engine == "local" and cluster != Ray():
         raise UsageError("--address, --cpus-per-task and --gpus-per-task are for --engine ray")
     line = Recipe.load(recipe)
-    spare_pandas(line.steps)
+    set_up(line.steps)
     # Ray prints what it notices
     with resumable(output), redirect_stdout(sys.stderr), ProgressView(quiet=json_) as view:
         summary = pipeline.run(

@@ -17,11 +17,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from typing import Any
 
-from pairloom.arrow import spare_pandas
 from pairloom.attempt import FRUITLESS, attempt_shard, killed
 from pairloom.child import PULSE, Child
 from pairloom.errors import Interrupted, RunError
 from pairloom.outcome import Outcome
+from pairloom.process import set_up
 from pairloom.readers.model import Shard
 from pairloom.run import Job
 from pairloom.stats import StepCount
@@ -175,7 +175,7 @@ def _serve(connection: Connection, job: Job) -> None:
             use_threads(count)
         connection.send(counts)
 
-    spare_pandas(job.recipe.steps)
+    set_up(job.recipe.steps)
     with suppress(Interrupted, EOFError):
         while (thing := connection.recv()) is not None:
             if isinstance(thing, Shard):  # else it came too late for the last one
