@@ -30,6 +30,7 @@ from pairloom.errors import UsageError
 from pairloom.extras import need
 from pairloom.train.batches import by_text, dropped, joined, mapped, padded, part
 from pairloom.train.features import Pairs
+from pairloom.train.start import starts
 from pairloom.writers.parts import write_whole
 
 Ints = npt.NDArray[np.int64]
@@ -38,6 +39,7 @@ FEWEST = 20
 """Different pairs, below which there is nothing to validate on."""
 
 _MOST = 1000  # groups to validate on: more cost time and say little
+_MAPS = ("text", "image")
 _BLOCK = 32  # texts scored at a time there
 _ROWS = 256  # vectors whose cosines are kept as they are, a batch
 _RECENT = 8  # Shamir and Zhang's eta: the mean lags about a tenth of all steps behind
@@ -77,7 +79,7 @@ def fit_attention_head(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums in another order would give other weights on another machine
     try:
-        run = _Run(torch, pairs, bank, pooling, fitting, held)
+        run = _Run(torch, pairs, bank, pooling, fitting, train, held)
         if checkpoint and checkpoint.exists():
             run.restore(checkpoint)
         while len(run.epochs) <= fitting.epochs and not run.stale:
@@ -93,23 +95,37 @@ def fit_attention_head(
 class _Run:
     """Parameters, their mean over the last steps, the best of these so far, and the optimizer: all that a checkpoint holds."""
 
-    def __init__(self, torch: Any, pairs: Pairs, bank: npt.ArrayLike, pooling: Pooling, fitting: Fitting, held: Ints) -> None:
+    def __init__(
+        self, torch: Any, pairs: Pairs, bank: npt.ArrayLike, pooling: Pooling, fitting: Fitting, train: Ints, held: Ints
+    ) -> None:
         self._torch, self._pairs, self._fitting, self._held = torch, pairs, fitting, held
-        self._bank = torch.from_numpy(np.array(bank, np.float32))
-        start = AttentionHead.untrained(bank, pooling)
-        values = {name: getattr(start, name) for name in ("text", "image", "null", "segment")}
-        # temperatures as logarithms, so that they stay positive
-        values |= {"gamma": pooling.gamma, "tau": math.log(pooling.tau), "tau_view": math.log(pooling.tau_view)}
-        values |= {"scale": math.log(20.0), "bias": -5.0}  # of the loss alone
-        self._values = {name: torch.tensor(value, dtype=torch.float32).requires_grad_() for name, value in values.items()}
-        self._mean = {name: value.detach().clone() for name, value in self._values.items()}
-        self._best, self._steps = self._copied(), 0
-        maps = [self._values[name] for name in ("text", "image")]
-        rest = [value for name, value in self._values.items() if name not in ("text", "image")]
+        known = np.array(bank, np.float32)
+        self._bank = torch.from_numpy(known)
+        self._begun = _digest(pairs, known, pooling, fitting)
+        self.epochs: list[Epoch] = []
+        self._steps = 0
+        plain = AttentionHead.untrained(known, pooling)
+        self._mean = self._start_of(plain, starts(torch, pairs, train, known, plain))
+        self._best = self._copied()
+        # maps are learnt as what differs from where they began, so that decay pulls there
+        self._start = {name: value.clone() for name, value in self._mean.items() if name in _MAPS}
+        self._values = {
+            name: (torch.zeros_like(value) if name in _MAPS else value.clone()).requires_grad_()
+            for name, value in self._mean.items()
+        }
+        maps = [self._values[name] for name in _MAPS]
+        rest = [value for name, value in self._values.items() if name not in _MAPS]
         groups = [{"params": maps, "weight_decay": fitting.decay}, {"params": rest, "weight_decay": 0.0}]
         self._optimizer = torch.optim.AdamW(groups, lr=fitting.rate)
-        self._begun = _digest(pairs, self._bank.numpy(), pooling, fitting)
-        self.epochs: list[Epoch] = []
+
+    def _all(self, head: AttentionHead) -> dict[str, Any]:
+        """The numbers of a head as tensors, and those of the loss alone."""
+        values: dict[str, Any] = {name: getattr(head, name) for name in (*_MAPS, "null", "segment")}
+        p = head.pooling
+        # temperatures as logarithms, so that they stay positive
+        values |= {"gamma": p.gamma, "tau": math.log(p.tau), "tau_view": math.log(p.tau_view)}
+        values |= {"scale": math.log(20.0), "bias": -5.0}
+        return {name: self._torch.tensor(value, dtype=self._torch.float32) for name, value in values.items()}
 
     @property
     def stale(self) -> bool:
@@ -124,7 +140,7 @@ class _Run:
 
     def epoch(self, train: Ints) -> None:
         """Train once over those texts, but not the first time; then validate."""
-        number = len(self.epochs)
+        torch, number = self._torch, len(self.epochs)
         losses = []
         chance = np.random.default_rng((self._fitting.seed, number))  # a resumed run draws the same
         for rows in _batches(train, self._fitting, chance) if number else ():
@@ -133,16 +149,14 @@ class _Run:
             loss.backward()
             self._optimizer.step()
             self._steps += 1
-            for name, value in self._values.items():
-                self._mean[name].lerp_(value.detach(), (_RECENT + 1) / (self._steps + _RECENT))
+            with torch.no_grad():
+                for name, value in self._now().items():
+                    self._mean[name].lerp_(value, (_RECENT + 1) / (self._steps + _RECENT))
             losses.append(float(loss.detach()))
-        scores, right = self._validated()
+        scores, right = self._validated(self._mean)
         if not (np.isfinite(losses).all() and np.isfinite(scores).all()):
             raise UsageError(f"the loss is no number any more in epoch {number}; try a lower --rate")
-        found = (ranks(scores, right), ranks(scores.T, right.T))
-        # the mean reciprocal rank moves where R@1 would still stand still
-        reciprocal = float(np.mean([(1 / one).mean() for one in found]))
-        recall = float(np.mean([recall_at(one, 1).mean() for one in found]))
+        reciprocal, recall = _found(scores, right)
         best = reciprocal > max((epoch.reciprocal_rank for epoch in self.epochs), default=-1.0)
         self.epochs.append(Epoch(number, float(np.mean(losses)) if losses else None, reciprocal, recall, best))
         if best:
@@ -153,6 +167,7 @@ class _Run:
         save = need("safetensors.torch", "torch", "training a head").save
         state = self._optimizer.state_dict()["state"]
         tensors = {f"now.{name}": value.detach() for name, value in self._values.items()}
+        tensors |= {f"start.{name}": value for name, value in self._start.items()}
         tensors |= {f"mean.{name}": value for name, value in self._mean.items()}
         tensors |= {f"best.{name}": value for name, value in self._best.items()}
         tensors |= {f"adam.{place}.{name}": value for place, one in state.items() for name, value in one.items()}
@@ -177,6 +192,7 @@ class _Run:
                 for name, value in self._values.items():
                     value.copy_(tensors[f"now.{name}"])
             self._mean, self._best = ({name: tensors[f"{part}.{name}"] for name in self._values} for part in ("mean", "best"))
+            self._start = {name: tensors[f"start.{name}"] for name in _MAPS}
             self._steps = int(said["steps"])
             self._optimizer.load_state_dict({"state": state, "param_groups": self._optimizer.state_dict()["param_groups"]})
             self.epochs = [Epoch(**epoch) for epoch in said["epochs"]]
@@ -189,15 +205,21 @@ class _Run:
         texts, there = joined(torch, [part(self._pairs.texts[row], chance) for row in rows])
         views, seen = padded(torch, [self._pairs.views[self._pairs.image_of[row]] for row in rows])
         texts, views = (dropped(torch, vectors, fit.dropout, chance) for vectors in (texts, views))
-        new_texts, new_views = mapped(texts, self._values["text"]), mapped(views, self._values["image"])
-        scores = self._scores(new_texts, there, new_views, seen, self._values)
+        now = self._now()
+        new_texts, new_views = mapped(texts, now["text"]), mapped(views, now["image"])
+        scores = self._scores(new_texts, there, new_views, seen, now)
         groups = torch.from_numpy(self._pairs.groups[rows])
         positive = (groups[:, None] == groups[None, :]).float()
-        logits = scores * self._values["scale"].exp()
-        loss = _infonce(logits, positive) if fit.loss == "infonce" else _sigmoid(torch, logits + self._values["bias"], positive)
-        for new, old in ((new_texts, texts), (new_views[seen], views[seen])):
-            loss = loss + fit.structure * _moved(new, old)
+        logits = scores * now["scale"].exp()
+        loss = _infonce(logits, positive) if fit.loss == "infonce" else _sigmoid(torch, logits + now["bias"], positive)
+        for new, old, name in ((new_texts, texts, "text"), (new_views[seen], views[seen], "image")):
+            some = slice(None, None, max(1, len(old) // _ROWS))
+            loss = loss + fit.structure * _moved(new[some], mapped(old[some], self._start[name]))
         return loss
+
+    def _now(self) -> dict[str, Any]:
+        """The numbers of the head as it is now."""
+        return {name: value + self._start[name] if name in _MAPS else value for name, value in self._values.items()}
 
     def _scores(self, texts: Any, there: Any, views: Any, seen: Any, p: Mapping[str, Any]) -> Any:
         """As `AttentionHead.align_each` of a head with those values: the segments of n texts one after the other (f, d), with the
@@ -217,7 +239,22 @@ class _Run:
         relevance = fit / p["tau"].exp() + prior[:, None]
         return (by_text(relevance, there, -math.inf).softmax(1) * by_text(fit, there, 0.0)).sum(1)
 
-    def _validated(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    def _start_of(self, plain: AttentionHead, others: Iterator[AttentionHead]) -> dict[str, Any]:
+        """The numbers of `plain`, or of the best of the others if by it texts find their images no better than by chance."""
+        chosen = self._all(plain)
+        number = len(np.unique(self._pairs.image_of[self._held]))
+        # by chance the mean of 1 / rank is the harmonic number / n, its deviation over both directions less than 1.3 / n
+        chance = ((1 / np.arange(1, number + 1)).sum() + 4) / number
+        if self._worth(chosen) > chance:
+            return chosen
+        best = max(map(self._all, others), key=self._worth)
+        return best if self._worth(best) > chance else chosen
+
+    def _worth(self, p: Mapping[str, Any]) -> float:
+        """The mean reciprocal rank of such a head on validation."""
+        return _found(*self._validated(p))[0]
+
+    def _validated(self, p: Mapping[str, Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """The scores of the texts to validate on with all of their images, and which of them are right."""
         images, column = np.unique(self._pairs.image_of[self._held], return_inverse=True)
         groups = self._pairs.groups[self._held]
@@ -225,11 +262,11 @@ class _Run:
         owner[column] = groups
         with self._torch.no_grad():
             views, seen = padded(self._torch, [self._pairs.views[image] for image in images])
-            views = mapped(views, self._mean["image"])
+            views = mapped(views, p["image"])
             blocks = []
             for start in range(0, len(self._held), _BLOCK):
                 texts, there = joined(self._torch, [self._pairs.texts[row] for row in self._held[start : start + _BLOCK]])
-                blocks.append(self._scores(mapped(texts, self._mean["text"]), there, views, seen, self._mean).numpy())
+                blocks.append(self._scores(mapped(texts, p["text"]), there, views, seen, p).numpy())
         return np.concatenate(blocks), groups[:, None] == owner[None, :]
 
     def _copied(self) -> dict[str, Any]:
@@ -239,6 +276,12 @@ class _Run:
 def _head(values: Mapping[str, Any]) -> AttentionHead:
     pooling = Pooling(float(values["gamma"]), math.exp(values["tau"]), math.exp(values["tau_view"]))
     return AttentionHead(values["text"], values["image"], values["null"], values["segment"], pooling)
+
+
+def _found(scores: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """The mean reciprocal rank and R@1 of both directions; the former moves where the latter would still stand still."""
+    found = (ranks(scores, right), ranks(scores.T, right.T))
+    return float(np.mean([(1 / one).mean() for one in found])), float(np.mean([recall_at(one, 1).mean() for one in found]))
 
 
 def _digest(pairs: Pairs, bank: npt.NDArray[np.float32], pooling: Pooling, fitting: Fitting) -> str:
@@ -267,9 +310,8 @@ def _batches(rows: Ints, fitting: Fitting, chance: np.random.Generator) -> Itera
 
 
 def _moved(new: Any, old: Any) -> Any:
-    """How far the cosines among some of the vectors are from what they were, squared."""
-    some = slice(None, None, max(1, len(old) // _ROWS))
-    return (new[some] @ new[some].T - old[some] @ old[some].T).square().mean()
+    """How far the cosines among the vectors are from what they were, squared."""
+    return (new @ new.T - old @ old.T).square().mean()
 
 
 def _infonce(logits: Any, positive: Any) -> Any:
