@@ -40,6 +40,7 @@ FEWEST = 20
 
 _MOST = 1000  # groups to validate on: more cost time and say little
 _MAPS = ("text", "image")
+_GENTLY = 0.3  # of the rate, where training begins with maps: what is whitened is soon known by heart
 _BLOCK = 32  # texts scored at a time there
 _ROWS = 256  # vectors whose cosines are kept as they are, a batch
 _RECENT = 8  # Shamir and Zhang's eta: the mean lags about a tenth of all steps behind
@@ -116,7 +117,7 @@ class _Run:
         maps = [self._values[name] for name in _MAPS]
         rest = [value for name, value in self._values.items() if name not in _MAPS]
         groups = [{"params": maps, "weight_decay": fitting.decay}, {"params": rest, "weight_decay": 0.0}]
-        self._optimizer = torch.optim.AdamW(groups, lr=fitting.rate)
+        self._optimizer = torch.optim.AdamW(groups, lr=fitting.rate * (_GENTLY if self._start["text"].any() else 1))
 
     def _all(self, head: AttentionHead) -> dict[str, Any]:
         """The numbers of a head as tensors, and those of the loss alone."""
