@@ -13,8 +13,8 @@ on the second seventh, or third, instead and never touches the first: for choosi
 Each policy is measured as the model is, and refitted: by the closed-form head and by the trained one, on texts read as the policy
 reads them. The first 512 characters are also read by a head trained on the single descriptions, each a text of its own. Documents
 without prose, where every sentence counts, and single sentences are measured as well; a head that learnt from descriptions
-without prose is the ceiling. Differences are to training-free attention; `errors cut` is against the first 512 characters in the same
-regime, or by the head that the row names. Intervals are of a bootstrap over images, of several seeds the mean is taken.
+without prose is the ceiling. Differences are to training-free attention; `errors cut` is against the first 512 characters in
+the same regime, or by the head that the row names. Intervals are of a bootstrap over images, of several seeds the mean is taken.
 """
 
 from __future__ import annotations

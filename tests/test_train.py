@@ -18,9 +18,9 @@ from pairloom import Align, Contain, Decode, Encode, Fitting, Recipe, RecipeErro
 from pairloom.alignment.attention import Pooling, align_each, bank_statistics
 from pairloom.alignment.export import head_graph
 from pairloom.alignment.trained import AttentionHead, load_head
-from pairloom.train.batches import dropped, joined, mapped, padded, part
+from pairloom.train.batches import dropped, joined, mapped, padded, part, split
 from pairloom.train.features import Pairs
-from pairloom.train.fit import Epoch, _Run, _split, fit_attention_head
+from pairloom.train.fit import Epoch, _Run, fit_attention_head
 
 WIDTH = 12
 QUICK = Fitting(epochs=6, batch=32, rate=3e-2, structure=0.1, patience=6, seed=1)
@@ -214,7 +214,7 @@ def test_towers_that_know_each_other_and_few_pairs_begin_without_maps(bank: np.n
 
 def test_duplicates_are_never_on_both_sides() -> None:
     groups = np.repeat(np.arange(30), 3)
-    train_rows, held = _split(groups, Fitting(validation=0.2))
+    train_rows, held = split(groups, Fitting(validation=0.2))
     assert len(held) == 18 and not set(groups[train_rows]) & set(groups[held])
 
 

@@ -2,8 +2,9 @@
 
 The loss runs over all pairs of a batch: InfoNCE (Radford et al. 2021) or sigmoid (Zhai et al. 2023), each image conditioned on
 the text that it is scored against. The same picture or the same text is a positive, not a negative. A penalty keeps the cosines
-among texts, and among images, as the frozen encoder has them: STRUCTURE (Gröger et al. 2025), with squared differences instead,
-so that a few thousand pairs may be enough. For the same reason no batch sees all: of each text some of its segments, drawn anew
+among texts, and among images, as they were when training began, which is as the frozen encoder has them or, where its towers are
+strangers, as the maps of `pairloom.train.start` do: STRUCTURE (Gröger et al. 2025), with squared differences instead, so that a
+few thousand pairs may be enough. For the same reason no batch sees all: of each text some of its segments, drawn anew
 every time, and of each embedding the numbers that dropout (Srivastava et al. 2014) leaves. What is validated, and given in the
 end, is a mean of the weights over the last steps (Shamir and Zhang 2013), which needs no plan of how the learning rate falls.
 """
@@ -28,17 +29,14 @@ from pairloom.alignment.trained import AttentionHead
 from pairloom.choices import Fitting
 from pairloom.errors import UsageError
 from pairloom.extras import need
-from pairloom.train.batches import by_text, dropped, joined, mapped, padded, part
+from pairloom.train.batches import by_text, dropped, joined, mapped, padded, part, shuffled, split
 from pairloom.train.features import Pairs
-from pairloom.train.start import starts
+from pairloom.train.losses import infonce, moved, sigmoid
+from pairloom.train.start import by_chance, starts
 from pairloom.writers.parts import write_whole
 
 Ints = npt.NDArray[np.int64]
 
-FEWEST = 20
-"""Different pairs, below which there is nothing to validate on."""
-
-_MOST = 1000  # groups to validate on: more cost time and say little
 _MAPS = ("text", "image")
 _GENTLY = 0.3  # of the rate, where training begins with maps: what is whitened is soon known by heart
 _BLOCK = 32  # texts scored at a time there
@@ -66,7 +64,8 @@ def fit_attention_head(
     checkpoint: Path | None = None,
     show: Callable[[Epoch], None] = lambda epoch: None,
 ) -> tuple[AttentionHead, list[Epoch]]:
-    """Fit a head on `pairs` with a bank (b, d), beginning at `AttentionHead.untrained`; gives the best one and all epochs.
+    """Fit a head on `pairs` with a bank (b, d), beginning at `AttentionHead.untrained`, or at canonical directions where by
+    that texts find their images no better than by chance; gives the best one and all epochs.
 
     The epoch before any training is a candidate, too: a head that would be worse than it on validation is never given.
     `checkpoint` is written after every epoch; if it is there, training goes on from it to the same weights. One seed gives one
@@ -76,7 +75,7 @@ def fit_attention_head(
         UsageError: if torch is missing, there are too few different pairs, the checkpoint is no such file, or the loss diverges.
     """
     torch = need("torch", "torch", "training a head")
-    train, held = _split(pairs.groups, fitting)
+    train, held = split(pairs.groups, fitting)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums in another order would give other weights on another machine
     try:
@@ -144,7 +143,7 @@ class _Run:
         torch, number = self._torch, len(self.epochs)
         losses = []
         chance = np.random.default_rng((self._fitting.seed, number))  # a resumed run draws the same
-        for rows in _batches(train, self._fitting, chance) if number else ():
+        for rows in shuffled(train, self._fitting.batch, chance) if number else ():
             loss = self._loss(rows, chance)
             self._optimizer.zero_grad()
             loss.backward()
@@ -212,10 +211,10 @@ class _Run:
         groups = torch.from_numpy(self._pairs.groups[rows])
         positive = (groups[:, None] == groups[None, :]).float()
         logits = scores * now["scale"].exp()
-        loss = _infonce(logits, positive) if fit.loss == "infonce" else _sigmoid(torch, logits + now["bias"], positive)
+        loss = infonce(logits, positive) if fit.loss == "infonce" else sigmoid(torch, logits + now["bias"], positive)
         for new, old, name in ((new_texts, texts, "text"), (new_views[seen], views[seen], "image")):
             some = slice(None, None, max(1, len(old) // _ROWS))
-            loss = loss + fit.structure * _moved(new[some], mapped(old[some], self._start[name]))
+            loss = loss + fit.structure * moved(new[some], mapped(old[some], self._start[name]))
         return loss
 
     def _now(self) -> dict[str, Any]:
@@ -243,9 +242,7 @@ class _Run:
     def _start_of(self, plain: AttentionHead, others: Iterator[AttentionHead]) -> dict[str, Any]:
         """The numbers of `plain`, or of the best of the others if by it texts find their images no better than by chance."""
         chosen = self._all(plain)
-        number = len(np.unique(self._pairs.image_of[self._held]))
-        # by chance the mean of 1 / rank is the harmonic number / n, its deviation over both directions less than 1.3 / n
-        chance = ((1 / np.arange(1, number + 1)).sum() + 4) / number
+        chance = by_chance(len(np.unique(self._pairs.image_of[self._held])))
         if self._worth(chosen) > chance:
             return chosen
         best = max(map(self._all, others), key=self._worth)
@@ -293,33 +290,3 @@ def _digest(pairs: Pairs, bank: npt.NDArray[np.float32], pooling: Pooling, fitti
     for array in arrays:
         said.update(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     return said.hexdigest()
-
-
-def _split(groups: Ints, fitting: Fitting) -> tuple[Ints, Ints]:
-    """Texts to train on and to validate on; a group of duplicates is never on both sides."""
-    different = np.random.default_rng(fitting.seed).permutation(np.unique(groups))
-    if len(different) < FEWEST:
-        raise UsageError(f"only {len(different)} different pairs can be trained on; it takes at least {FEWEST}")
-    held = np.isin(groups, different[: max(2, min(_MOST, round(len(different) * fitting.validation)))])
-    return np.flatnonzero(~held), np.flatnonzero(held)
-
-
-def _batches(rows: Ints, fitting: Fitting, chance: np.random.Generator) -> Iterator[Ints]:
-    """The texts of an epoch, shuffled. What is left over at the end is no batch of its own: few pairs have few negatives."""
-    order = chance.permutation(rows)
-    yield from np.array_split(order, max(1, len(order) // fitting.batch))
-
-
-def _moved(new: Any, old: Any) -> Any:
-    """How far the cosines among the vectors are from what they were, squared."""
-    return (new @ new.T - old @ old.T).square().mean()
-
-
-def _infonce(logits: Any, positive: Any) -> Any:
-    """The mean over both directions of the cross entropy with all positives as equally right."""
-    both = ((logits, positive), (logits.T, positive.T))
-    return sum(-(one.log_softmax(1) * right / right.sum(1, keepdim=True)).sum(1).mean() for one, right in both) / 2
-
-
-def _sigmoid(torch: Any, logits: Any, positive: Any) -> Any:
-    return -torch.nn.functional.logsigmoid(logits * (2 * positive - 1)).sum(1).mean()

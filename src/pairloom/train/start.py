@@ -27,6 +27,12 @@ def starts(torch: Any, pairs: Pairs, rows: Ints, bank: npt.NDArray[np.float32], 
         yield AttentionHead(text.numpy(), image.numpy(), null.numpy(), plain.segment, plain.pooling)
 
 
+def by_chance(images: int) -> float:
+    """The mean reciprocal rank that hardly any scoring without sense reaches with so many images."""
+    # its mean is the harmonic number / n, its deviation over n texts at most 1.3 / n, of which there are three
+    return float(((1 / np.arange(1, images + 1)).sum() + 4) / images)
+
+
 def _moments(torch: Any, pairs: Pairs, rows: Ints) -> tuple[Any, Any, Any, Any, Any]:
     """Means (d,) and covariances (d, d) of segments and of views, and their cross-covariance; each text counts the same."""
     sides = [pairs.texts[row] for row in rows], [pairs.views[pairs.image_of[row]] for row in rows]
