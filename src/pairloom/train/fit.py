@@ -37,6 +37,7 @@ from pairloom.writers.parts import write_whole
 
 Ints = npt.NDArray[np.int64]
 
+_FORM = 2  # of what a checkpoint holds
 _MAPS = ("text", "image")
 _GENTLY = 0.3  # of the rate, where training begins with maps: what is whitened is soon known by heart
 _BLOCK = 32  # texts scored at a time there
@@ -285,7 +286,7 @@ def _found(scores: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> tup
 def _digest(pairs: Pairs, bank: npt.NDArray[np.float32], pooling: Pooling, fitting: Fitting) -> str:
     """Of what the weights after some epochs depend on: not on how many more are to come."""
     rest = {name: value for name, value in asdict(fitting).items() if name not in ("epochs", "patience")}
-    said = hashlib.sha256(json.dumps([rest, asdict(pooling)], sort_keys=True).encode())
+    said = hashlib.sha256(json.dumps([_FORM, rest, asdict(pooling)], sort_keys=True).encode())
     arrays: list[npt.NDArray[Any]] = [pairs.image_of, pairs.groups, bank, *pairs.views, *pairs.texts]
     for array in arrays:
         said.update(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
