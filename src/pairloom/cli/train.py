@@ -43,7 +43,9 @@ def train(
     epochs: Annotated[int, typer.Option(help="At most so many.", min=1)] = Fitting.epochs,
     batch: Annotated[int, typer.Option(help="Texts in a batch, each the others' negative.", min=2)] = Fitting.batch,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = Fitting.rate,
-    structure: Annotated[float, typer.Option(help="How firmly the frozen encoder's similarities are kept.")] = Fitting.structure,
+    structure: Annotated[
+        float, typer.Option(help="How firmly similarities are kept as training finds them.")
+    ] = Fitting.structure,
     dropout: Annotated[float, typer.Option(help="Share of an embedding's numbers that a batch doesn't see.")] = Fitting.dropout,
     validation: Annotated[float, typer.Option(help="Share of the pairs that says when to stop.")] = Fitting.validation,
     patience: Annotated[int, typer.Option(help="Stop after so many epochs without gain.", min=1)] = Fitting.patience,

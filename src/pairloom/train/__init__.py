@@ -34,7 +34,7 @@ __all__ = ["Epoch", "Fitting", "Pairs", "Trained", "fit_attention_head", "train"
 @dataclass(frozen=True, slots=True)
 class Trained:
     """A finished training: the folder of the head, its model, how many images, texts and groups of duplicates there were, and
-    what every epoch came to, number 0 being training-free attention with a null token."""
+    what every epoch came to, number 0 being the head before any training."""
 
     head: str
     model: str

@@ -1,11 +1,29 @@
-"""What a batch sees of embeddings, and how texts of many lengths lie together in one."""
+"""What is trained on, what a batch sees of embeddings, and how texts of many lengths lie together in one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pairloom.choices import Fitting
+from pairloom.errors import UsageError
+
+FEWEST = 20
+"""Different pairs, below which there is nothing to validate on."""
+
+_MOST = 1000  # groups to validate on: more cost time and say little
+
+
+def split(groups: npt.NDArray[np.int64], fitting: Fitting) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Texts to train on and to validate on; a group of duplicates is never on both sides."""
+    different = np.random.default_rng(fitting.seed).permutation(np.unique(groups))
+    if len(different) < FEWEST:
+        raise UsageError(f"only {len(different)} different pairs can be trained on; it takes at least {FEWEST}")
+    held = np.isin(groups, different[: max(2, min(_MOST, round(len(different) * fitting.validation)))])
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def part(segments: npt.NDArray[np.float32], chance: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -44,3 +62,9 @@ def mapped(vectors: Any, weights: Any) -> Any:
     """As `AttentionHead.texts` and `images` map, of length 1 again."""
     moved = vectors + vectors @ weights
     return moved / moved.norm(dim=-1, keepdim=True)
+
+
+def shuffled(rows: npt.NDArray[np.int64], batch: int, chance: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
+    """The texts of an epoch in batches. What is left over at the end is no batch of its own: few pairs have few negatives."""
+    order = chance.permutation(rows)
+    yield from np.array_split(order, max(1, len(order) // batch))

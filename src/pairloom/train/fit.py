@@ -2,8 +2,9 @@
 
 The loss runs over all pairs of a batch: InfoNCE (Radford et al. 2021) or sigmoid (Zhai et al. 2023), each image conditioned on
 the text that it is scored against. The same picture or the same text is a positive, not a negative. A penalty keeps the cosines
-among texts, and among images, as the frozen encoder has them: STRUCTURE (Gröger et al. 2025), with squared differences instead,
-so that a few thousand pairs may be enough. For the same reason no batch sees all: of each text some of its segments, drawn anew
+among texts, and among images, as they were when training began, which is as the frozen encoder has them or, where its towers are
+strangers, as the maps of `pairloom.train.start` do: STRUCTURE (Gröger et al. 2025), with squared differences instead, so that a
+few thousand pairs may be enough. For the same reason no batch sees all: of each text some of its segments, drawn anew
 every time, and of each embedding the numbers that dropout (Srivastava et al. 2014) leaves. What is validated, and given in the
 end, is a mean of the weights over the last steps (Shamir and Zhang 2013), which needs no plan of how the learning rate falls.
 """
@@ -28,16 +29,17 @@ from pairloom.alignment.trained import AttentionHead
 from pairloom.choices import Fitting
 from pairloom.errors import UsageError
 from pairloom.extras import need
-from pairloom.train.batches import by_text, dropped, joined, mapped, padded, part
+from pairloom.train.batches import by_text, dropped, joined, mapped, padded, part, shuffled, split
 from pairloom.train.features import Pairs
+from pairloom.train.losses import infonce, moved, sigmoid
+from pairloom.train.start import by_chance, starts
 from pairloom.writers.parts import write_whole
 
 Ints = npt.NDArray[np.int64]
 
-FEWEST = 20
-"""Different pairs, below which there is nothing to validate on."""
-
-_MOST = 1000  # groups to validate on: more cost time and say little
+_FORM = 2  # of what a checkpoint holds
+_MAPS = ("text", "image")
+_GENTLY = 0.3  # of the rate, where training begins with maps: what is whitened is soon known by heart
 _BLOCK = 32  # texts scored at a time there
 _ROWS = 256  # vectors whose cosines are kept as they are, a batch
 _RECENT = 8  # Shamir and Zhang's eta: the mean lags about a tenth of all steps behind
@@ -63,7 +65,8 @@ def fit_attention_head(
     checkpoint: Path | None = None,
     show: Callable[[Epoch], None] = lambda epoch: None,
 ) -> tuple[AttentionHead, list[Epoch]]:
-    """Fit a head on `pairs` with a bank (b, d), beginning at `AttentionHead.untrained`; gives the best one and all epochs.
+    """Fit a head on `pairs` with a bank (b, d), beginning at `AttentionHead.untrained`, or at canonical directions where by
+    that texts find their images no better than by chance; gives the best one and all epochs.
 
     The epoch before any training is a candidate, too: a head that would be worse than it on validation is never given.
     `checkpoint` is written after every epoch; if it is there, training goes on from it to the same weights. One seed gives one
@@ -73,11 +76,11 @@ def fit_attention_head(
         UsageError: if torch is missing, there are too few different pairs, the checkpoint is no such file, or the loss diverges.
     """
     torch = need("torch", "torch", "training a head")
-    train, held = _split(pairs.groups, fitting)
+    train, held = split(pairs.groups, fitting)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums in another order would give other weights on another machine
     try:
-        run = _Run(torch, pairs, bank, pooling, fitting, held)
+        run = _Run(torch, pairs, bank, pooling, fitting, train, held)
         if checkpoint and checkpoint.exists():
             run.restore(checkpoint)
         while len(run.epochs) <= fitting.epochs and not run.stale:
@@ -93,23 +96,37 @@ def fit_attention_head(
 class _Run:
     """Parameters, their mean over the last steps, the best of these so far, and the optimizer: all that a checkpoint holds."""
 
-    def __init__(self, torch: Any, pairs: Pairs, bank: npt.ArrayLike, pooling: Pooling, fitting: Fitting, held: Ints) -> None:
+    def __init__(
+        self, torch: Any, pairs: Pairs, bank: npt.ArrayLike, pooling: Pooling, fitting: Fitting, train: Ints, held: Ints
+    ) -> None:
         self._torch, self._pairs, self._fitting, self._held = torch, pairs, fitting, held
-        self._bank = torch.from_numpy(np.array(bank, np.float32))
-        start = AttentionHead.untrained(bank, pooling)
-        values = {name: getattr(start, name) for name in ("text", "image", "null", "segment")}
-        # temperatures as logarithms, so that they stay positive
-        values |= {"gamma": pooling.gamma, "tau": math.log(pooling.tau), "tau_view": math.log(pooling.tau_view)}
-        values |= {"scale": math.log(20.0), "bias": -5.0}  # of the loss alone
-        self._values = {name: torch.tensor(value, dtype=torch.float32).requires_grad_() for name, value in values.items()}
-        self._mean = {name: value.detach().clone() for name, value in self._values.items()}
-        self._best, self._steps = self._copied(), 0
-        maps = [self._values[name] for name in ("text", "image")]
-        rest = [value for name, value in self._values.items() if name not in ("text", "image")]
-        groups = [{"params": maps, "weight_decay": fitting.decay}, {"params": rest, "weight_decay": 0.0}]
-        self._optimizer = torch.optim.AdamW(groups, lr=fitting.rate)
-        self._begun = _digest(pairs, self._bank.numpy(), pooling, fitting)
+        known = np.array(bank, np.float32)
+        self._bank = torch.from_numpy(known)
+        self._begun = _digest(pairs, known, pooling, fitting)
         self.epochs: list[Epoch] = []
+        self._steps = 0
+        plain = AttentionHead.untrained(known, pooling)
+        self._mean = self._start_of(plain, starts(torch, pairs, train, known, plain))
+        self._best = self._copied()
+        # maps are learnt as what differs from where they began, so that decay pulls there
+        self._start = {name: value.clone() for name, value in self._mean.items() if name in _MAPS}
+        self._values = {
+            name: (torch.zeros_like(value) if name in _MAPS else value.clone()).requires_grad_()
+            for name, value in self._mean.items()
+        }
+        maps = [self._values[name] for name in _MAPS]
+        rest = [value for name, value in self._values.items() if name not in _MAPS]
+        groups = [{"params": maps, "weight_decay": fitting.decay}, {"params": rest, "weight_decay": 0.0}]
+        self._optimizer = torch.optim.AdamW(groups, lr=fitting.rate * (_GENTLY if self._start["text"].any() else 1))
+
+    def _all(self, head: AttentionHead) -> dict[str, Any]:
+        """The numbers of a head as tensors, and those of the loss alone."""
+        values: dict[str, Any] = {name: getattr(head, name) for name in (*_MAPS, "null", "segment")}
+        p = head.pooling
+        # temperatures as logarithms, so that they stay positive
+        values |= {"gamma": p.gamma, "tau": math.log(p.tau), "tau_view": math.log(p.tau_view)}
+        values |= {"scale": math.log(20.0), "bias": -5.0}
+        return {name: self._torch.tensor(value, dtype=self._torch.float32) for name, value in values.items()}
 
     @property
     def stale(self) -> bool:
@@ -124,25 +141,23 @@ class _Run:
 
     def epoch(self, train: Ints) -> None:
         """Train once over those texts, but not the first time; then validate."""
-        number = len(self.epochs)
+        torch, number = self._torch, len(self.epochs)
         losses = []
         chance = np.random.default_rng((self._fitting.seed, number))  # a resumed run draws the same
-        for rows in _batches(train, self._fitting, chance) if number else ():
+        for rows in shuffled(train, self._fitting.batch, chance) if number else ():
             loss = self._loss(rows, chance)
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
             self._steps += 1
-            for name, value in self._values.items():
-                self._mean[name].lerp_(value.detach(), (_RECENT + 1) / (self._steps + _RECENT))
+            with torch.no_grad():
+                for name, value in self._now().items():
+                    self._mean[name].lerp_(value, (_RECENT + 1) / (self._steps + _RECENT))
             losses.append(float(loss.detach()))
-        scores, right = self._validated()
+        scores, right = self._validated(self._mean)
         if not (np.isfinite(losses).all() and np.isfinite(scores).all()):
             raise UsageError(f"the loss is no number any more in epoch {number}; try a lower --rate")
-        found = (ranks(scores, right), ranks(scores.T, right.T))
-        # the mean reciprocal rank moves where R@1 would still stand still
-        reciprocal = float(np.mean([(1 / one).mean() for one in found]))
-        recall = float(np.mean([recall_at(one, 1).mean() for one in found]))
+        reciprocal, recall = _found(scores, right)
         best = reciprocal > max((epoch.reciprocal_rank for epoch in self.epochs), default=-1.0)
         self.epochs.append(Epoch(number, float(np.mean(losses)) if losses else None, reciprocal, recall, best))
         if best:
@@ -153,6 +168,7 @@ class _Run:
         save = need("safetensors.torch", "torch", "training a head").save
         state = self._optimizer.state_dict()["state"]
         tensors = {f"now.{name}": value.detach() for name, value in self._values.items()}
+        tensors |= {f"start.{name}": value for name, value in self._start.items()}
         tensors |= {f"mean.{name}": value for name, value in self._mean.items()}
         tensors |= {f"best.{name}": value for name, value in self._best.items()}
         tensors |= {f"adam.{place}.{name}": value for place, one in state.items() for name, value in one.items()}
@@ -177,6 +193,7 @@ class _Run:
                 for name, value in self._values.items():
                     value.copy_(tensors[f"now.{name}"])
             self._mean, self._best = ({name: tensors[f"{part}.{name}"] for name in self._values} for part in ("mean", "best"))
+            self._start = {name: tensors[f"start.{name}"] for name in _MAPS}
             self._steps = int(said["steps"])
             self._optimizer.load_state_dict({"state": state, "param_groups": self._optimizer.state_dict()["param_groups"]})
             self.epochs = [Epoch(**epoch) for epoch in said["epochs"]]
@@ -189,15 +206,21 @@ class _Run:
         texts, there = joined(torch, [part(self._pairs.texts[row], chance) for row in rows])
         views, seen = padded(torch, [self._pairs.views[self._pairs.image_of[row]] for row in rows])
         texts, views = (dropped(torch, vectors, fit.dropout, chance) for vectors in (texts, views))
-        new_texts, new_views = mapped(texts, self._values["text"]), mapped(views, self._values["image"])
-        scores = self._scores(new_texts, there, new_views, seen, self._values)
+        now = self._now()
+        new_texts, new_views = mapped(texts, now["text"]), mapped(views, now["image"])
+        scores = self._scores(new_texts, there, new_views, seen, now)
         groups = torch.from_numpy(self._pairs.groups[rows])
         positive = (groups[:, None] == groups[None, :]).float()
-        logits = scores * self._values["scale"].exp()
-        loss = _infonce(logits, positive) if fit.loss == "infonce" else _sigmoid(torch, logits + self._values["bias"], positive)
-        for new, old in ((new_texts, texts), (new_views[seen], views[seen])):
-            loss = loss + fit.structure * _moved(new, old)
+        logits = scores * now["scale"].exp()
+        loss = infonce(logits, positive) if fit.loss == "infonce" else sigmoid(torch, logits + now["bias"], positive)
+        for new, old, name in ((new_texts, texts, "text"), (new_views[seen], views[seen], "image")):
+            some = slice(None, None, max(1, len(old) // _ROWS))
+            loss = loss + fit.structure * moved(new[some], mapped(old[some], self._start[name]))
         return loss
+
+    def _now(self) -> dict[str, Any]:
+        """The numbers of the head as it is now."""
+        return {name: value + self._start[name] if name in _MAPS else value for name, value in self._values.items()}
 
     def _scores(self, texts: Any, there: Any, views: Any, seen: Any, p: Mapping[str, Any]) -> Any:
         """As `AttentionHead.align_each` of a head with those values: the segments of n texts one after the other (f, d), with the
@@ -217,7 +240,20 @@ class _Run:
         relevance = fit / p["tau"].exp() + prior[:, None]
         return (by_text(relevance, there, -math.inf).softmax(1) * by_text(fit, there, 0.0)).sum(1)
 
-    def _validated(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    def _start_of(self, plain: AttentionHead, others: Iterator[AttentionHead]) -> dict[str, Any]:
+        """The numbers of `plain`, or of the best of the others if by it texts find their images no better than by chance."""
+        chosen = self._all(plain)
+        chance = by_chance(len(np.unique(self._pairs.image_of[self._held])))
+        if self._worth(chosen) > chance:
+            return chosen
+        best = max(map(self._all, others), key=self._worth)
+        return best if self._worth(best) > chance else chosen
+
+    def _worth(self, p: Mapping[str, Any]) -> float:
+        """The mean reciprocal rank of such a head on validation."""
+        return _found(*self._validated(p))[0]
+
+    def _validated(self, p: Mapping[str, Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """The scores of the texts to validate on with all of their images, and which of them are right."""
         images, column = np.unique(self._pairs.image_of[self._held], return_inverse=True)
         groups = self._pairs.groups[self._held]
@@ -225,11 +261,11 @@ class _Run:
         owner[column] = groups
         with self._torch.no_grad():
             views, seen = padded(self._torch, [self._pairs.views[image] for image in images])
-            views = mapped(views, self._mean["image"])
+            views = mapped(views, p["image"])
             blocks = []
             for start in range(0, len(self._held), _BLOCK):
                 texts, there = joined(self._torch, [self._pairs.texts[row] for row in self._held[start : start + _BLOCK]])
-                blocks.append(self._scores(mapped(texts, self._mean["text"]), there, views, seen, self._mean).numpy())
+                blocks.append(self._scores(mapped(texts, p["text"]), there, views, seen, p).numpy())
         return np.concatenate(blocks), groups[:, None] == owner[None, :]
 
     def _copied(self) -> dict[str, Any]:
@@ -241,42 +277,17 @@ def _head(values: Mapping[str, Any]) -> AttentionHead:
     return AttentionHead(values["text"], values["image"], values["null"], values["segment"], pooling)
 
 
+def _found(scores: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """The mean reciprocal rank and R@1 of both directions; the former moves where the latter would still stand still."""
+    found = (ranks(scores, right), ranks(scores.T, right.T))
+    return float(np.mean([(1 / one).mean() for one in found])), float(np.mean([recall_at(one, 1).mean() for one in found]))
+
+
 def _digest(pairs: Pairs, bank: npt.NDArray[np.float32], pooling: Pooling, fitting: Fitting) -> str:
     """Of what the weights after some epochs depend on: not on how many more are to come."""
     rest = {name: value for name, value in asdict(fitting).items() if name not in ("epochs", "patience")}
-    said = hashlib.sha256(json.dumps([rest, asdict(pooling)], sort_keys=True).encode())
+    said = hashlib.sha256(json.dumps([_FORM, rest, asdict(pooling)], sort_keys=True).encode())
     arrays: list[npt.NDArray[Any]] = [pairs.image_of, pairs.groups, bank, *pairs.views, *pairs.texts]
     for array in arrays:
         said.update(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     return said.hexdigest()
-
-
-def _split(groups: Ints, fitting: Fitting) -> tuple[Ints, Ints]:
-    """Texts to train on and to validate on; a group of duplicates is never on both sides."""
-    different = np.random.default_rng(fitting.seed).permutation(np.unique(groups))
-    if len(different) < FEWEST:
-        raise UsageError(f"only {len(different)} different pairs can be trained on; it takes at least {FEWEST}")
-    held = np.isin(groups, different[: max(2, min(_MOST, round(len(different) * fitting.validation)))])
-    return np.flatnonzero(~held), np.flatnonzero(held)
-
-
-def _batches(rows: Ints, fitting: Fitting, chance: np.random.Generator) -> Iterator[Ints]:
-    """The texts of an epoch, shuffled. What is left over at the end is no batch of its own: few pairs have few negatives."""
-    order = chance.permutation(rows)
-    yield from np.array_split(order, max(1, len(order) // fitting.batch))
-
-
-def _moved(new: Any, old: Any) -> Any:
-    """How far the cosines among some of the vectors are from what they were, squared."""
-    some = slice(None, None, max(1, len(old) // _ROWS))
-    return (new[some] @ new[some].T - old[some] @ old[some].T).square().mean()
-
-
-def _infonce(logits: Any, positive: Any) -> Any:
-    """The mean over both directions of the cross entropy with all positives as equally right."""
-    both = ((logits, positive), (logits.T, positive.T))
-    return sum(-(one.log_softmax(1) * right / right.sum(1, keepdim=True)).sum(1).mean() for one, right in both) / 2
-
-
-def _sigmoid(torch: Any, logits: Any, positive: Any) -> Any:
-    return -torch.nn.functional.logsigmoid(logits * (2 * positive - 1)).sum(1).mean()
