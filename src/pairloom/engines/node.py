@@ -16,6 +16,7 @@ from pairloom.errors import Interrupted
 from pairloom.outcome import Outcome
 from pairloom.output import PLAN
 from pairloom.plugins import version
+from pairloom.process import keep_memory
 from pairloom.readers.model import Shard
 from pairloom.run import Job
 from pairloom.stats import StepCount
@@ -57,6 +58,7 @@ def work(shared: tuple[Job, Path, dict[str, str]], shard: Shard, board: Any) -> 
     fault = _unfit(*shared)
     if fault:  # fatal: a node that fails at once would draw all shards to itself
         return Outcome(shard.index, fault=f"the node {platform.node()} {fault}", fatal=True)
+    keep_memory()  # no more: the process may serve other tasks of its program
     _go_on(board.stopping.remote())
     last = time.monotonic()
 
