@@ -38,7 +38,7 @@ OUTSIDE: dict[str, list[tuple[Any, str]]] = {
     "finding the pairs": [(pipeline, "plan_of")],
     "opening shards": [(ShardFiles, "__init__")],
     "committing shards": [(ShardFiles, "commit")],
-    "selection": [(pipeline, "publish")],
+    "selection": [(pipeline.Progress, "total")],
     "report": [(pipeline, "write_report")],
     "manifest and sums": [(pipeline, "compile_manifest"), (pipeline, "write_sums")],
 }

@@ -21,6 +21,7 @@ from pairloom.errors import RunError, UsageError
 from pairloom.limits import Limits
 from pairloom.outcome import Outcome
 from pairloom.output import RUNS, Output, compile_manifest, locked
+from pairloom.process import give_back
 from pairloom.progress import Progress
 from pairloom.readers.model import Plan, ReadOptions, shown
 from pairloom.recipe import Recipe
@@ -117,6 +118,7 @@ def run(
         )  # fmt: skip
         failed = _take_in(execute(job, todo, workers, hear), progress)
         still_ours()
+        give_back()  # where this process worked itself
         shards = range(len(plan.shards))
         chosen = not failed and recipe.select
         summary = summed(publish(made.root, made.path, recipe, format, shards, threads=workers or 1) if chosen else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.abc import MetaPathFinder
 
 import pyarrow as pa
@@ -35,6 +36,12 @@ def keep_memory() -> None:
     mallopt(_MMAP_THRESHOLD, _LARGE)
     mallopt(_TRIM_THRESHOLD, _SPARE)
     mallopt(_ARENA_MAX, 1)
+
+
+def give_back() -> None:
+    """Give what `keep_memory` keeps back to the system."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def spare_pandas(steps: Iterable[Step]) -> None:
