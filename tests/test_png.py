@@ -16,7 +16,8 @@ from images import EXAMPLES, encoded, picture
 from PIL import Image, ImageCms, PngImagePlugin
 
 from pairloom.errors import Reject
-from pairloom.steps import colour, decode
+from pairloom.resize import composite
+from pairloom.steps import decode
 from pairloom.steps.decode import Decode
 from pairloom.steps.image import Contain
 from pairloom.steps.png import read_png
@@ -101,7 +102,7 @@ def outcome(data: bytes, shrink: bool = False) -> Any:
 
 def by_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "read_png", lambda data: None)
-    monkeypatch.setattr(colour, "_resize", None)
+    monkeypatch.setattr("pairloom.resize._resize", None)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -160,6 +161,6 @@ def test_transparency_is_laid_on_the_background_as_pillow_does_it(
     pixels[..., 3] = np.where(pixels[..., 0] < 80, 0, np.where(pixels[..., 0] < 160, 255, pixels[..., 3]))
     strip = pixels[1 : height + 1]
     with pytest.MonkeyPatch.context() as patch:
-        ours = colour.composite(strip, background)
-        patch.setattr(colour, "_resize", None)
-        assert np.array_equal(ours, colour.composite(strip, background))
+        ours = composite(strip, background)
+        patch.setattr("pairloom.resize._resize", None)
+        assert np.array_equal(ours, composite(strip, background))

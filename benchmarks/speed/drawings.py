@@ -50,8 +50,7 @@ def limit() -> Contender:
     """What Pairloom's libraries need at the least: decode, compositing, the kernel and the encode, all else made beforehand."""
     import simplejpeg
 
-    from pairloom.resize import resize
-    from pairloom.steps.colour import composite
+    from pairloom.resize import composite, resize
     from pairloom.steps.png import read_png
 
     canvas = np.full((SIDE, SIDE, 3), 255, np.uint8)

@@ -19,10 +19,9 @@ from pairloom.errors import Unfit
 PULSE = 0.5
 """Seconds after which one that waits for a child looks up."""
 
-
 _FORKS = sys.platform == "linux"  # elsewhere system libraries don't bear it
 _context: Any = multiprocessing.get_context("forkserver" if _FORKS else "spawn")
-_LOADED = ["pairloom.engines.local", "pairloom.steps.decode"]
+_LOADED = ["pairloom.engines.local"]
 
 
 def make_ready() -> None:
@@ -45,8 +44,8 @@ class Child:
     def __init__(self, work: Callable[..., None], *args: Any) -> None:
         make_ready()
         self.connection, theirs = _context.Pipe()
-        about = dict(os.environ), work, args
-        self._process = _context.Process(target=_serve, args=(theirs, *about))  # not a daemon: those may have no children
+        told = (theirs, dict(os.environ), work, args)
+        self._process = _context.Process(target=_serve, args=told)  # not a daemon: those may have no children
         with _no_interrupt():
             self._process.start()
         theirs.close()

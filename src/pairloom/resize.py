@@ -1,4 +1,5 @@
-"""One antialiased resize: compiled where a compiler was there at installation, by Pillow otherwise, the same bytes from both."""
+"""One antialiased resize, and transparency on a colour: compiled where a compiler was there at installation, by Pillow
+otherwise, the same bytes from both."""
 
 from __future__ import annotations
 
@@ -60,6 +61,18 @@ def resize(
     _draw(pixels, shorter, (0, top, width, bottom), interpolation)
     _draw(shorter, out, (left, 0, right, size[1]), interpolation)
     return out
+
+
+def composite(pixels: Pixels, background: tuple[int, int, int]) -> Pixels:
+    """RGBA pixels, uint8 (h, w, 4), on an opaque colour, uint8 (h, w, 3): what Pillow's `Image.paste` with a mask gives."""
+    if _resize is None:
+        image = Image.fromarray(pixels)
+        canvas = Image.new("RGB", image.size, background)
+        canvas.paste(image.convert("RGB"), mask=image.getchannel("A"))
+        return np.asarray(canvas)
+    flat = np.empty((*pixels.shape[:2], 3), np.uint8)
+    _resize.composite(pixels, flat, background)
+    return flat
 
 
 def _checked(array: Pixels, name: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from pairloom.batch import Pixels
-from pairloom.resize import _resize
+from pairloom.resize import composite
 from pairloom.steps.header import FAULTS
 
 _STRIP = 1 << 20  # pixels turned into RGB at a time
@@ -42,10 +42,11 @@ def _opaque(image: Image.Image, profile: bytes | None, background: tuple[int, in
     if not image.has_transparency_data:
         return np.asarray(_converted(image, profile))
     colours = "L" if image.mode in ("L", "LA", "La", "1") else "RGB"
-    rgba = np.array(image.convert("RGBA"))
+    clear = image.convert("RGBA")
+    pixels = np.array(clear)
     if profile:
-        rgba[..., :3] = np.asarray(_converted(image.convert("RGBA").convert(colours), profile))
-    return composite(rgba, background)
+        pixels[..., :3] = np.asarray(_converted(clear.convert(colours), profile))
+    return composite(pixels, background)
 
 
 def _flat(pixels: Pixels, profile: bytes | None, background: tuple[int, int, int]) -> Pixels:
@@ -55,18 +56,6 @@ def _flat(pixels: Pixels, profile: bytes | None, background: tuple[int, int, int
         to_srgb(colours, profile)
         pixels[..., :3] = colours
     return pixels if pixels.shape[2] == 3 else composite(pixels, background)
-
-
-def composite(pixels: Pixels, background: tuple[int, int, int]) -> Pixels:
-    """RGBA pixels (h, w, 4) on an opaque colour, as Pillow's `paste` rounds it."""
-    if _resize is not None:
-        flat = np.empty((*pixels.shape[:2], 3), np.uint8)
-        _resize.composite(pixels, flat, background)
-        return flat
-    image = Image.fromarray(pixels)
-    canvas = Image.new("RGB", image.size, background)
-    canvas.paste(image.convert("RGB"), mask=image.getchannel("A"))
-    return np.asarray(canvas)
 
 
 def _eight_bits(image: Image.Image, scale: float) -> Image.Image:

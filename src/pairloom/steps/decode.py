@@ -147,7 +147,8 @@ class Decode(Step):
         ready = read_png(data) if kind == "PNG" else None
         if ready is None and kind not in (*_JPEG, "TIFF"):
             self._load(image)  # PNG may hold its EXIF after the pixels
-        orientation = _orientation(image) if ready is None else _orientation(image, Image.Image.getexif)
+        # of a PNG that isn't loaded Pillow would load the pixels first: behind those that are ready there is no EXIF
+        orientation = _orientation(image.getexif if ready is None else partial(Image.Image.getexif, image))
         turn = 1 if kind == "TIFF" else orientation  # Pillow has turned TIFF by itself
         width, height = image.size[::-1] if turn > 4 else image.size
         shrink, spare = self._shrink(width, height)
@@ -192,7 +193,7 @@ class Decode(Step):
 def upright_size(data: bytes) -> tuple[int, int]:
     """Width and height of an image turned as EXIF says, by its header alone. Raises `Reject` as `decode` does."""
     image = Decode()._open(data)
-    return (image.height, image.width) if _orientation(image) > 4 else (image.width, image.height)
+    return (image.height, image.width) if _orientation(image.getexif) > 4 else (image.width, image.height)
 
 
 def geometry_cell(geometry: Geometry) -> dict[str, object]:
@@ -221,9 +222,9 @@ def _lacks_end(data: bytes) -> bool:
     return any(data.startswith(magic) and end not in data for magic, end in _ENDS.items())
 
 
-def _orientation(image: Image.Image, read: Callable[[Image.Image], Image.Exif] = lambda image: image.getexif()) -> int:
+def _orientation(exif: Callable[[], Image.Exif]) -> int:
     try:
-        value = int(read(image).get(0x0112, 1))
+        value = int(exif().get(0x0112, 1))
     except FAULTS:  # damaged EXIF says nothing
         return 1
     return value if 1 <= value <= 8 else 1

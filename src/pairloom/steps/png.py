@@ -13,7 +13,8 @@ def read_png(data: bytes) -> Pixels | None:
     """The pixels of a PNG in 8-bit RGB or RGBA, uint8 (h, w, 3 or 4), exactly as the file has them.
 
     None where Pillow has to look: other colours, interlaced or animated ones, a colour that stands for transparency, anything
-    but the end behind the pixels (it may be EXIF), and every fault, however small.
+    but the end behind the pixels (it may be EXIF), and every fault that the checksums of the chunks, or the pixels, show. Only
+    a wrong checksum inside the compressed data, in a chunk whose own is right, is passed over; Pillow refuses that.
     """
     mode = _MODES.get(data[25]) if data[24:25] == b"\x08" and data[28:29] == b"\0" else None
     if mode is None or not _plain(data):
