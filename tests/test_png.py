@@ -84,6 +84,8 @@ def pngs() -> Iterator[tuple[str, bytes, bool]]:
     image = Image.fromarray(CLEAR)
     yield "RGB with a transparent colour", encoded(PHOTO, transparency=tuple(PHOTO[0, 0].tolist())), False
     yield "interlaced", interlaced(), False
+    still = encoded(CLEAR)
+    yield "animated, of one frame", still[:33] + chunk(b"acTL", struct.pack(">II", 1, 0)) + still[33:], False
     for mode in ("L", "LA", "1", "I;16"):
         yield mode, encoded(image.convert("L").convert(mode)), False
     yield "palette", encoded(image.quantize(16)), False
@@ -113,6 +115,9 @@ def test_every_kind_of_file_gives_the_same_by_both_paths(monkeypatch: pytest.Mon
         if not common and not name.endswith(".png"):
             assert read_png(data) is None, name
     ours = [(outcome(data), outcome(data, shrink=True)) for _, data, _ in files]
+    assert {name.partition(",")[0] for (name, _, _), (found, _) in zip(files, ours, strict=True) if found[2] == 6} == {
+        "RGB", "RGBA", "one pixel"
+    }  # fmt: skip
     by_pillow(monkeypatch)
     for (name, data, _), found in zip(files, ours, strict=True):
         assert found == (outcome(data), outcome(data, shrink=True)), name

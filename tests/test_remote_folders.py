@@ -86,6 +86,7 @@ def test_a_table_in_a_store_names_images_beside_it_and_none_of_this_machine(tmp_
     lines = [json.dumps({"file_name": name, "text": f"Text {n}."}) for n, name in enumerate([*names, *away])]
     (folder / "metadata.jsonl").write_text("\n".join(lines))
     upload(folder, url)
+    fsspec.filesystem("memory").pipe_file("/etc/0.jpg", picture(40, 30, 8))  # in another bucket
     there = run(url, tmp_path / "there", "naive", max_reject=1.0)
     assert there.pairs_out == 3 and there.pairs_rejected == 5
     rows = pq.read_table(tmp_path / "there/00000.parquet").to_pylist()
