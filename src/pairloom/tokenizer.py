@@ -13,7 +13,7 @@ from pathlib import Path
 from tokenizers import Encoding, Tokenizer
 
 from pairloom.errors import UsageError
-from pairloom.words import RULES, Spelling, Words
+from pairloom.words import Spelling, Words, words_of
 
 BUNDLED = {"clip": "clip-tokenizer.json.gz", "chinese-clip": "chinese-clip-tokenizer.json.gz"}
 """Tokenizers that come with Pairloom. `clip` is the lower-cased byte-level BPE of OpenAI's CLIP as open_clip ships it (MIT).
@@ -73,14 +73,11 @@ def ids(name: str, text: str) -> list[int]:
     return list(_encoding(name, text).ids) if plain is None else plain
 
 
-def starts(name: str, text: str, most: int) -> tuple[list[int], int]:
-    """Where in a text the first `most` of its tokens begin, in characters, and how many there are; without special ones."""
+def starts(name: str, text: str, most: int) -> list[int]:
+    """Where in a text the first `most` of its tokens begin, in characters; without special ones."""
     words = _words(name)
     plain = words.starts(text, most) if words else None
-    if plain is not None:
-        return plain
-    encoding = _encoding(name, text)
-    return [start for start, _ in encoding.offsets[:most]], len(encoding)
+    return [start for start, _ in _encoding(name, text).offsets[:most]] if plain is None else plain
 
 
 def count(name: str, text: str) -> int:
@@ -92,10 +89,16 @@ def count(name: str, text: str) -> int:
     return sum(_count(name, text[start:end]) for start, end in _blocks(text, 0))
 
 
-def fits(name: str, text: str, budget: int) -> bool:
-    """Whether a text has at most `budget` tokens, without special ones."""
+def is_single(name: str, text: str) -> bool:
+    """Whether a text, and each part of it, surely has no more tokens than characters, without special ones."""
     words = _words(name)
-    return bool(words and len(text) <= budget and words.is_single(text)) or count(name, text) <= budget
+    return bool(words and words.is_single(text))
+
+
+def parts(name: str, text: str, place: int) -> bool:
+    """Whether the tokens that begin before a place are surely those of what stands before it, read on its own."""
+    words = _words(name)
+    return bool(words and words.parts(text, place))
 
 
 def measure(name: str, text: str, budget: int) -> tuple[list[int], int]:
@@ -103,7 +106,7 @@ def measure(name: str, text: str, budget: int) -> tuple[list[int], int]:
     size = _BLOCK
     while True:
         end = next((end for _, end in _blocks(text, 0, size)), 0)
-        found, head = starts(name, text[:end], budget + 1)
+        found, head = _measured(name, text[:end], budget + 1)
         if end == len(text) or head > budget:
             return found, head + sum(_count(name, text[start:stop]) for start, stop in _blocks(text, end))
         size *= 2
@@ -139,6 +142,16 @@ def between_characters(text: str, end: int) -> int:
     return end
 
 
+def _measured(name: str, text: str, most: int) -> tuple[list[int], int]:
+    """Where the first `most` tokens of a text begin, and how many it has."""
+    words = _words(name)
+    total = words.count(text) if words else None
+    if total is not None:
+        return starts(name, text, most), total
+    encoding = _encoding(name, text)
+    return [start for start, _ in encoding.offsets[:most]], len(encoding)
+
+
 def _count(name: str, text: str) -> int:
     words = _words(name)
     plain = words.count(text) if words else None
@@ -151,9 +164,8 @@ def _encoding(name: str, text: str) -> Encoding:
 
 @functools.cache
 def _words(name: str) -> Words | None:
-    """The memory of a bundled tokenizer; one from a file has its own rules of what a word is."""
     name = "clip" if name == ESTIMATE else name
-    return Words(name, functools.partial(_spelling, name)) if name in RULES else None
+    return words_of(name, functools.partial(_spelling, name))
 
 
 def _spelling(name: str, word: str) -> Spelling:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import islice
 from typing import Annotated, ClassVar
 
 import pyarrow as pa
@@ -14,7 +13,7 @@ from pydantic import Field
 from pairloom.batch import SEGMENTS, Batch
 from pairloom.errors import UsageError
 from pairloom.step import Step, lift, step
-from pairloom.tokenizer import BUNDLED, SPECIALS, between_characters, count, fits, load_tokenizer, starts
+from pairloom.tokenizer import BUNDLED, SPECIALS, between_characters, count, is_single, load_tokenizer, parts, starts
 
 Span = tuple[int, int]
 """Where a piece of text starts and ends, in code points."""
@@ -29,23 +28,27 @@ _WINDOW = 1000  # sentencex takes quadratic time in Chinese, and linear time in 
 _MARGIN = 100
 _FRAGMENT = 2
 _SCRIPTS = (
-    ("ja", re.compile("[\u3041-\u30ff]")),  # before Han, which Japanese uses too
-    ("zh", re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")),
-    ("ko", re.compile("[\uac00-\ud7af]")),
-    ("hi", re.compile("[\u0900-\u097f]")),
-    ("ar", re.compile("[\u0600-\u06ff]")),
-    ("ru", re.compile("[\u0400-\u04ff]")),
-    ("el", re.compile("[\u0370-\u03ff]")),
-    ("hy", re.compile("[\u0530-\u058f]")),
-    ("th", re.compile("[\u0e00-\u0e7f]")),
-    ("my", re.compile("[\u1000-\u109f]")),
-    ("am", re.compile("[\u1200-\u137f]")),
+    ("ja", re.compile("[\u3041-\u30ff]+")),  # before Han, which Japanese uses too
+    ("zh", re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+")),
+    ("ko", re.compile("[\uac00-\ud7af]+")),
+    ("hi", re.compile("[\u0900-\u097f]+")),
+    ("ar", re.compile("[\u0600-\u06ff]+")),
+    ("ru", re.compile("[\u0400-\u04ff]+")),
+    ("el", re.compile("[\u0370-\u03ff]+")),
+    ("hy", re.compile("[\u0530-\u058f]+")),
+    ("th", re.compile("[\u0e00-\u0e7f]+")),
+    ("my", re.compile("[\u1000-\u109f]+")),
+    ("am", re.compile("[\u1200-\u137f]+")),
 )
-_SCRIPTED = re.compile(f"[{''.join(script.pattern[1:-1] for _, script in _SCRIPTS)}]")
+_OTHERS = re.compile(f"[{''.join(script.pattern[1:-2] for _, script in _SCRIPTS[2:])}]")
+_SCRIPTED = re.compile(f"[{''.join(script.pattern[1:-2] for _, script in _SCRIPTS)}]")
 _INK = re.compile(r"\S")
 _CJK = re.compile(f"[{CJK}]")
+_MORE = re.compile(f"(?:[^{CJK}]*+[{CJK}]){{{_FRAGMENT + 1}}}")  # than a fragment has
 _FULL_STOP = re.compile(f"[。！？｡]+(?=[^\\W{CJK}])")  # sentencex sees no boundary before a Latin letter here
-_NOT_AN_END = re.compile("[」』](?=と)|\\b(?:Dr|Mr|Mrs|Ms|Prof|St|No|vs)\\.\\s*(?=\\w)")
+# What stands before a full stop is looked at from there: to look for it at each place takes longer.
+_TITLES = "|".join(f"(?<=\\b{title}\\.)" for title in ("Dr", "Mr", "Mrs", "Ms", "Prof", "St", "No", "vs"))
+_NOT_AN_END = re.compile(f"[」』](?=と)|\\.(?:{_TITLES})\\s*(?=\\w)")
 _CLAUSE = re.compile("[,;:.!?][\"'”’)\\]]*(?=\\s)|[，、；：。！？…—]+[”’」』）》]*")
 _BREAK = re.compile(f"(?<=\\s)(?=\\S)|(?=\\s)|(?<=[{CJK}])(?=\\w)|(?<=\\w)(?=[{CJK}])|(?<=[-/])(?=\\w)")
 
@@ -75,7 +78,16 @@ class Segment(Step):
 
     def spans(self, text: str) -> list[Span]:
         """Where the segments of one text start and end, in characters."""
-        return [span for sentence in sentences(text, self.language) for span in self._windows(text, *sentence)]
+        budget = self.max_tokens - SPECIALS
+        single = is_single(self.tokenizer, text)
+        spans: list[Span] = []
+        for start, end in sentences(text, self.language):
+            piece = text[start:end]
+            if end - start <= budget and (single or is_single(self.tokenizer, piece)) or count(self.tokenizer, piece) <= budget:
+                spans.append((start, end))
+            else:
+                spans += self._windows(text, start, end)
+        return spans
 
     def __call__(self, batch: Batch) -> Batch:
         cells, rejects = lift(self._cells, batch["texts"])
@@ -86,11 +98,8 @@ class Segment(Step):
         return [{"caption": caption, "start": start, "end": end} for caption, (start, end) in spans]
 
     def _windows(self, text: str, start: int, stop: int) -> Iterator[Span]:
-        """The sentence from `start` to `stop` if it fits, else windows over it."""
+        """Windows over the sentence from `start` to `stop`, which is too long."""
         budget = self.max_tokens - SPECIALS
-        if fits(self.tokenizer, text[start:stop], budget):
-            yield start, stop
-            return
         reach = budget + 16 if text[start] >= "\u2e80" else 4 * budget
         done = start
         while True:
@@ -108,14 +117,15 @@ class Segment(Step):
     def _window(self, piece: str, last: bool) -> tuple[int, int]:
         """How much of `piece` makes a window and where in it the next one starts; (0, 0) if `piece` is too short to tell."""
         budget = self.max_tokens - SPECIALS
-        found, total = starts(self.tokenizer, piece, budget + 1)
-        if total <= budget:
+        found = starts(self.tokenizer, piece, budget + 1)
+        if len(found) <= budget:
             return (len(piece), len(piece)) if last else (0, 0)
         room = max(1, found[budget])
         while True:
             end = _cut(piece, room)
             cut = len(piece[:end].rstrip()) or end
-            if cut == 1 or count(self.tokenizer, piece[:cut]) <= budget:  # cut inside a word, it may be spelt in more tokens
+            # Cut inside a word, it may be spelt in more tokens.
+            if cut == 1 or parts(self.tokenizer, piece, cut) or count(self.tokenizer, piece[:cut]) <= budget:
                 break
             room = cut - 1
         if not self.overlap:
@@ -178,14 +188,18 @@ def _language(text: str) -> str:
         return "en"
     counts: dict[str, int] = {}
     for name, script in _SCRIPTS:
-        counts[name] = len(script.findall(text))
-        if name == "zh" and counts["ja"] * 20 > counts["zh"]:
-            counts["ja"] += counts.pop("zh")
+        counts[name] = sum(map(len, script.findall(text)))
+        if name == "zh":
+            if counts["ja"] * 20 > counts["zh"]:
+                counts["ja"] += counts.pop("zh")
+            if not _OTHERS.search(text):
+                break
         if 2 * max(counts.values()) > len(text):  # no other can have as many
             break
     name = max(counts, key=lambda name: counts[name])
-    # A Han character says about as much as three letters.
-    return name if counts[name] * 3 > sum(map(str.isalpha, text)) - counts[name] else "en"
+    # A Han character says about as much as three letters, of which there can't be more than characters.
+    most = counts[name] * 4
+    return name if most > len(text) or most > sum(map(str.isalpha, text)) else "en"
 
 
 def _joined_fragments(text: str, pieces: list[Span]) -> list[Span]:
@@ -212,21 +226,18 @@ def _next_letter(text: str, place: int) -> int:
 
 def _words(text: str) -> int:
     """How many words a text has, at least where they are more than a fragment's; a Han or kana character counts as one."""
-    if len(text) > 64:
+    if len(text) > 64 or _MORE.match(text):
         return _FRAGMENT + 1
-    found = sum(1 for _ in islice(_CJK.finditer(text), _FRAGMENT + 1))
-    if found <= _FRAGMENT:
-        found += sum(any(map(str.isalnum, word)) for word in _CJK.sub(" ", text).split())
-    return found
+    return len(_CJK.findall(text)) + sum(any(map(str.isalnum, word)) for word in _CJK.sub(" ", text).split())
 
 
 def _cut(piece: str, room: int) -> int:
     """The best place at or before `room` to end a window: after a clause, between words, between visible characters."""
-    clauses = [match.end() for match in _CLAUSE.finditer(piece, room * 2 // 3, room + 1)]
-    breaks = [match.start() for match in _BREAK.finditer(piece, room // 2, room + 1)]
-    for place in clauses[::-1] + breaks[::-1]:
-        if 0 < place <= room and between_characters(piece, place) == place:
-            return place
+    for pattern, least in ((_CLAUSE, room * 2 // 3), (_BREAK, room // 2)):
+        matches = pattern.finditer(piece, least, room + 1)
+        for place in [match.end() for match in matches][::-1]:
+            if 0 < place <= room and between_characters(piece, place) == place:
+                return place
     return between_characters(piece, room) or room
 
 

@@ -162,8 +162,11 @@ class Tokenize(Step):
 
 def _lost(old: str, new: str) -> int:
     """How many characters, by kind and number, are not there any more."""
-    kinds = set(old) if old.split() != new.split() else set(filter(str.isspace, old))
-    return sum(max(0, old.count(kind) - new.count(kind)) for kind in kinds)
+    if " ".join(old.split()) != new:
+        return sum(max(0, old.count(kind) - new.count(kind)) for kind in set(old))
+    before, after = old.count(" "), new.count(" ")  # and no other white space is left
+    others = len(old) - before - (len(new) - after)
+    return others + max(0, before - after)
 
 
 def _round(text: str) -> str:
