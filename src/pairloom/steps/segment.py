@@ -48,7 +48,7 @@ _MORE = re.compile(f"(?:[^{CJK}]*+[{CJK}]){{{_FRAGMENT + 1}}}")  # than a fragme
 _FULL_STOP = re.compile(f"[。！？｡]+(?=[^\\W{CJK}])")  # sentencex sees no boundary before a Latin letter here
 # What stands before a full stop is looked at from there: to look for it at each place takes longer.
 _TITLES = "|".join(f"(?<=\\b{title}\\.)" for title in ("Dr", "Mr", "Mrs", "Ms", "Prof", "St", "No", "vs"))
-_NOT_AN_END = re.compile(f"[」』](?=と)|\\.(?:{_TITLES})\\s*(?=\\w)")
+_NOT_AN_END = re.compile(f"[」』.](?:(?<=[」』])(?=と)|(?:{_TITLES})\\s*(?=\\w))")
 _CLAUSE = re.compile("[,;:.!?][\"'”’)\\]]*(?=\\s)|[，、；：。！？…—]+[”’」』）》]*")
 _BREAK = re.compile(f"(?<=\\s)(?=\\S)|(?=\\s)|(?<=[{CJK}])(?=\\w)|(?<=\\w)(?=[{CJK}])|(?<=[-/])(?=\\w)")
 
@@ -78,12 +78,10 @@ class Segment(Step):
 
     def spans(self, text: str) -> list[Span]:
         """Where the segments of one text start and end, in characters."""
-        budget = self.max_tokens - SPECIALS
-        single = is_single(self.tokenizer, text)
+        budget, single = self.max_tokens - SPECIALS, is_single(self.tokenizer, text)
         spans: list[Span] = []
         for start, end in sentences(text, self.language):
-            piece = text[start:end]
-            if end - start <= budget and (single or is_single(self.tokenizer, piece)) or count(self.tokenizer, piece) <= budget:
+            if (single and end - start <= budget) or self._fits(text[start:end]):
                 spans.append((start, end))
             else:
                 spans += self._windows(text, start, end)
@@ -96,6 +94,10 @@ class Segment(Step):
     def _cells(self, texts: list[str | None]) -> list[dict[str, int]]:
         spans = [(caption, span) for caption, text in enumerate(texts) for span in self.spans(text or "")]
         return [{"caption": caption, "start": start, "end": end} for caption, (start, end) in spans]
+
+    def _fits(self, piece: str) -> bool:
+        budget = self.max_tokens - SPECIALS
+        return (len(piece) <= budget and is_single(self.tokenizer, piece)) or count(self.tokenizer, piece) <= budget
 
     def _windows(self, text: str, start: int, stop: int) -> Iterator[Span]:
         """Windows over the sentence from `start` to `stop`, which is too long."""
@@ -117,6 +119,8 @@ class Segment(Step):
     def _window(self, piece: str, last: bool) -> tuple[int, int]:
         """How much of `piece` makes a window and where in it the next one starts; (0, 0) if `piece` is too short to tell."""
         budget = self.max_tokens - SPECIALS
+        if last and len(piece) <= budget and is_single(self.tokenizer, piece):
+            return len(piece), len(piece)
         found = starts(self.tokenizer, piece, budget + 1)
         if len(found) <= budget:
             return (len(piece), len(piece)) if last else (0, 0)

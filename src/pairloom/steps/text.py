@@ -37,6 +37,7 @@ _MAYBE_BROKEN = re.compile(
 _REMOVED = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff\u200b]")  # the other controls are white space
 _PLAIN = re.compile(r"(?:[!-%'-~]++ )*+[!-%'-~]++")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_UNSEEN = re.compile(f"{_REMOVED.pattern}|{_BIDI.pattern}")
 _BIDI_ENDS = "\u202c\u2069"  # of embeddings and overrides, of isolates
 _ISOLATES = "\u2066\u2067\u2068"
 _ROUNDS = 8
@@ -77,8 +78,11 @@ class Clean(TextStep):
     def text(self, text: str) -> str:
         """One clean caption."""
         for _ in range(_ROUNDS):  # what one round mends can show the next layer; nesting deeper than this is no accident
+            if not text or _PLAIN.fullmatch(text):
+                break
             before = text
-            if not text or _PLAIN.fullmatch(text) or (text := _round(text)) == before:
+            text, sound = _round(text)
+            if sound or text == before:
                 break
         return text
 
@@ -169,12 +173,16 @@ def _lost(old: str, new: str) -> int:
     return others + max(0, before - after)
 
 
-def _round(text: str) -> str:
-    if "&" in text or _MAYBE_BROKEN.search(text):
+def _round(text: str) -> tuple[str, bool]:
+    """One round of cleaning, and whether it found white space alone to change: then a second one finds nothing."""
+    sound = "&" not in text and not _MAYBE_BROKEN.search(text)
+    if not sound:
         text = ftfy.fix_text(_AMPERSANDS.sub("&", text), _MEND)
-    if not text.isprintable():  # what is removed never is
-        text = _paired(_REMOVED.sub("", text))
-    return unicodedata.normalize("NFC", " ".join(text.split()))
+    if not text.isprintable() and _UNSEEN.search(text):  # neither of these is ever printable
+        text, sound = _paired(_REMOVED.sub("", text)), False
+    spaced = " ".join(text.split())
+    text = unicodedata.normalize("NFC", spaced)
+    return text, sound and text == spaced
 
 
 def _paired(text: str) -> str:
