@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pairloom.batch import Batch, Row
-from pairloom.steps.segment import Segment, sentences
+from pairloom.steps.segment import Segment, _language, sentences
 from pairloom.tokenizer import count
 
 prose = st.lists(
@@ -48,6 +48,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
         ["“真的吗？”她问。"],
         ["这是真的吗？", "ok this is fine.", "一切都不错。"],
         ["猫坐着不动。", "Dr. Smith来了。"],
+        ["我和 Mrs. Li、Prof. Wang都在 St. Paul。", "No. 5 vs. No. 6也不错。"],
         ["猫は窓辺に座っている。", "彼は「はい。そうです。」と言った。"],
         ["यह एक बिल्ली है।", "वह अब सोती है।"],
         [],
@@ -56,6 +57,24 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 def test_sentences(parts: list[str]) -> None:
     for text in (" ".join(parts), "\n".join(parts), "".join(parts) if parts and ord(parts[0][0]) > 0x2000 else " ".join(parts)):
         assert [text[start:end] for start, end in sentences(text)] == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("一二三 abcdefgh", "zh"),  # a Han character weighs as much as three letters
+        ("一二三 abcdefghi", "en"),
+        ("1234567890 1234567890 一二", "zh"),
+        ("一二三四五六七八九十 при", "zh"),
+        ("一二三 привет", "ru"),
+        ("一二三四五六七八九十十 の", "ja"),
+        ("一二三四五六七八九十" * 2 + "の", "zh"),
+        ("가나다 一二", "ko"),
+        ("a cat", "en"),
+    ],
+)
+def test_the_script_of_most_weight_gives_the_rules_of_sentences(text: str, language: str) -> None:
+    assert _language(text) == language
 
 
 @settings(deadline=None, max_examples=60)

@@ -11,7 +11,7 @@ from pairloom.errors import RecipeError, UsageError
 from pairloom.recipe import Recipe
 from pairloom.steps.text import Tokenize
 from pairloom.tokenizer import count, ids, is_single, load_tokenizer, longest_prefix, measure, parts, starts
-from pairloom.words import RULES, Words, words_of
+from pairloom.words import RULES, Spelling, Words, words_of
 
 
 def test_the_ids_are_those_of_clip() -> None:
@@ -78,9 +78,9 @@ def test_remembered_words_are_those_of_the_tokenizer_for_each_plain_character(na
     single = re.compile(f"[{RULES[name].single}]")
     assert words
     for letter in plain(name):
-        text = f"{letter} a{letter}b 1{letter}2 .{letter}. '{letter}s {letter}{letter}'S 汉{letter}字{letter}"
-        if name == "clip":
-            text = text.replace("汉", "").replace("字", "")
+        text = f"{letter} a{letter}b 1{letter}2 .{letter}. '{letter}s {letter}{letter}'S"
+        if name == "chinese-clip":
+            text += f" 汉{letter}字{letter}"
         expected = read(name, text)
         assert (words.ids(text), words.starts(text, 1000)) == expected, hex(ord(letter))
         assert words.count(text) == len(expected[0])
@@ -106,8 +106,19 @@ def test_texts_read_the_same_word_by_word(name: str, data: st.DataObject) -> Non
         "\x1f",
         "\xa0",
         "汉字",
+        "GIMP２",
+        "™①℃",
+        "\u3000",
+        "é",
+        "İ",
     ]
-    letters = st.sampled_from(plain(name)) | st.characters(codec="utf-8") | st.sampled_from(pieces)
+    every = plain(name)  # most of them Han
+    letters = (
+        st.sampled_from([letter for letter in every if not "\u3400" <= letter <= "\u9fff"])
+        | st.sampled_from(every)
+        | st.characters(codec="utf-8")
+        | st.sampled_from(pieces)
+    )
     text = "".join(data.draw(st.lists(letters, max_size=40)))
     expected = read(name, text)
     assert (ids(name, text), starts(name, text, 1000)) == expected
@@ -118,6 +129,22 @@ def test_texts_read_the_same_word_by_word(name: str, data: st.DataObject) -> Non
     for place in range(1, len(text) + 1):
         if parts(name, text, place):
             assert read(name, text[:place])[1] == [start for start in expected[1] if start < place]
+
+
+def test_a_chinese_text_is_read_by_single_words_and_signs() -> None:
+    """The tokenizer sees no more than what is new, and each of that once."""
+    text = "按下“Ctrl+Ｃ”键（见图１）： 温度约为２５℃，即７７℉±1。——★①→图层…… Ω 大于 μ？"
+    seen: list[str] = []
+
+    def spell(word: str) -> Spelling:
+        seen.append(word)
+        return ((), ()) if word.isspace() else ((1,), (0,))
+
+    words = words_of("chinese-clip", spell)
+    assert words
+    for _ in range(2):
+        assert words.count(text) == len(words.ids(text) or ()) == len(words.starts(text, 1000) or ()) > 0
+    assert set(seen) <= {*re.findall(r"[a-z0-9ａ-ｚ０-９℃℉±★①→ωμ]+", text.lower()), *text} and max(map(seen.count, seen)) <= 2
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

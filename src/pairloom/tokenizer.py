@@ -86,6 +86,8 @@ def count(name: str, text: str) -> int:
     A text over 100,000 characters is read in blocks cut between words, to bound memory: an encoding takes hundreds of bytes
     a token. A block that has to be cut inside a word may add a token.
     """
+    if len(text) <= _BLOCK:
+        return _count(name, text)
     return sum(_count(name, text[start:end]) for start, end in _blocks(text, 0))
 
 

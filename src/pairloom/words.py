@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Spelling = tuple[tuple[int, ...], tuple[int, ...]]
 """The token ids of one word, and where in it each token begins, in characters."""
@@ -123,7 +123,7 @@ class WordsAndSigns(Words):
         self._run = re.compile(f"{rule.word}|([{rule.signs}]+)")
 
     def _each(self, found: str) -> Iterable[str]:
-        pieces: list[Iterable[str]] = list(self._split.split(found))
+        pieces: list[Any] = self._split.split(found)
         pieces[1::2] = zip(pieces[1::2])  # words, in tuples; what lies between them is taken apart into signs
         return chain.from_iterable(pieces)
 
