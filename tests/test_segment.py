@@ -48,7 +48,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
         ["“真的吗？”她问。"],
         ["这是真的吗？", "ok this is fine.", "一切都不错。"],
         ["猫坐着不动。", "Dr. Smith来了。"],
-        ["我和 Mrs. Li、Prof. Wang都在 St. Paul。", "No. 5 vs. No. 6也不错。"],
+        ["昨天下午我们在公园里和 Mrs. Li、Prof. Wang 一起看了很久的猫。", "它很好看，也很安静。"],
         ["猫は窓辺に座っている。", "彼は「はい。そうです。」と言った。"],
         ["यह एक बिल्ली है।", "वह अब सोती है।"],
         [],

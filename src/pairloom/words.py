@@ -20,11 +20,11 @@ _LONGEST = 40  # characters of one that is worth remembering
 
 _SPACE = "\t\n\r "
 _LATIN = "a-zß-öø-ÿ"  # as lower case
-# BERT's words are runs of these. Σ isn't among them: Python lowers it by what stands beside it. What has an accent isn't, either.
+# BERT's words are runs of these. Accents it takes off inside a word. Σ isn't here: Python lowers it by what stands beside it.
 _LETTERS = (
-    "0-9A-Za-z\xa2-\xa6\xa8-\xaa\xac\xae-\xb5\xb8-\xba\xbc-\xbe\xd7\xf7\u0391-\u03a1\u03a4-\u03a9\u03b1-\u03c9"
+    "0-9A-Za-z\xa2-\xa6\xa8-\xaa\xac\xae-\xb5\xb8-\xba\xbc-\xbe\xc0-\xff\u0391-\u03a1\u03a4-\u03a9\u03b1-\u03c9\u0400-\u045f"
     "\u2070-\u207c\u2080-\u208c\u20ac\u2103\u2109\u2116\u2122\u2160-\u217f\u2190-\u2199\u221a-\u221e\u2248\u2264\u2265\u2460-\u2767"
-    "\u3004-\u3007\u3012\u3013\uff04\uff0b\uff10-\uff19\uff1c-\uff1e\uff21-\uff3a\uff3e\uff40-\uff5a\uff5c\uff5e"
+    "\u3004-\u3007\u3012\u3013\u3041-\u3096\u309b-\u309f\u30a1-\u30fa\u30fc-\u30ff\uff04\uff0b\uff10-\uff19\uff1c-\uff1e\uff21-\uff3a\uff3e\uff40-\uff5a\uff5c\uff5e"
 )
 # Each of these, Han and punctuation, is a word of BERT and one token.
 _SIGNS = (
