@@ -13,7 +13,7 @@ from reader_files import PAIRS, codes, faults, make, pairs_tar, read_all, rows_o
 
 from pairloom.errors import Reject, UsageError
 from pairloom.readers import ReadOptions, plan
-from pairloom.readers.cells import strict_text
+from pairloom.readers.cells import read_file, strict_text
 
 GOOD = [("a.jpg", b"image a"), ("a.txt", b"text a")]
 
@@ -190,6 +190,15 @@ def test_links_pipes_and_loops_in_a_folder(tmp_path: Path) -> None:
     rows = read_all(tmp_path)
     assert [row.source_key for row in rows] == ["nowhere", "one", "pipe", "two"]
     assert codes(rows) == ["missing_image", "unreadable", "unreadable", "unreadable"]
+
+
+@pytest.mark.skipif(not Path("/proc/version").is_file(), reason="files that are longer than they say are Linux's")
+def test_a_file_longer_than_it_said_is_read_whole() -> None:
+    assert Path("/proc/version").stat().st_size == 0
+    data = Path("/proc/version").read_bytes()
+    assert read_file("/proc/version", len(data), "missing_image") == data
+    with pytest.raises(Reject, match="bytes"):
+        read_file("/proc/version", len(data) - 1, "missing_image")
 
 
 def test_names_of_files_that_are_not_utf8(tmp_path: Path) -> None:

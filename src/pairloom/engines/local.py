@@ -31,6 +31,7 @@ Hear = Callable[[int, Sequence[StepCount]], None]
 """Hears how far a shard is; may raise to stop the run."""
 
 _STOP_SECONDS = 60.0  # for a batch to end; what takes longer is killed, and leaves nothing that counts
+_TELL_SECONDS = 0.1  # who hears of each batch has less time for the next
 _log = logging.getLogger(__name__)
 
 
@@ -62,10 +63,12 @@ def _in_thread(job: Job, shards: Sequence[Shard], hear: Hear) -> Iterator[Outcom
     stop = threading.Event()
 
     def work(shard: Shard) -> Outcome:
+        now_and_then = _Seldom()
+
         def tell(counts: Sequence[StepCount]) -> None:
             if stop.is_set():
                 raise Interrupted("stopped")
-            told.put((shard.index, deepcopy(counts)))  # they count on while this one is heard
+            now_and_then(lambda: told.put((shard.index, deepcopy(counts))))  # they count on while this one is heard
 
         return attempt_shard(job, shard, tell)
 
@@ -168,15 +171,29 @@ class _Crew:
 def _serve(connection: Connection, job: Job) -> None:
     """One shard after the other, until told to stop by None; a number says how many threads to use."""
 
+    now_and_then = _Seldom()
+
     def tell(counts: Sequence[StepCount]) -> None:
         while connection.poll():
             if (count := connection.recv()) is None:
                 raise Interrupted("stopped")
             use_threads(count)
-        connection.send(counts)
+        now_and_then(lambda: connection.send(counts))
 
     set_up(job.recipe.steps)
     with suppress(Interrupted, EOFError):
         while (thing := connection.recv()) is not None:
             if isinstance(thing, Shard):  # else it came too late for the last one
                 connection.send(attempt_shard(job, thing, tell))
+
+
+class _Seldom:
+    """Does what it is given a few times a second at most."""
+
+    def __init__(self) -> None:
+        self._last = float("-inf")
+
+    def __call__(self, do: Callable[[], None]) -> None:
+        if time.monotonic() - self._last > _TELL_SECONDS:
+            self._last = time.monotonic()
+            do()

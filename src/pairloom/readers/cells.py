@@ -64,20 +64,23 @@ def read_file(path: str, limit: int, missing: str, size: int | None = None) -> b
     if is_url(path):
         return _read_remote(path, limit, missing, size)
     try:
-        status = Path(path).stat()
+        place = Path(path)
+        status = place.stat()
         # Opening a pipe or a device could block for ever.
         if not stat.S_ISREG(status.st_mode):
             raise Reject("unreadable", "not a regular file")
         check_size(status.st_size, limit)
-        with Path(path).open("rb") as file:
-            data = file.read(limit + 1)
+        with place.open("rb") as file:
+            data = file.read(status.st_size + 1)  # memory for all of the limit would cost more than the reading
+            if len(data) > status.st_size:  # it has grown in between
+                data += file.read(limit + 1 - len(data))
     except (FileNotFoundError, NotADirectoryError):
         raise Reject(missing, f"no such file: {shown(path)}") from None
     except OSError as error:
         raise Reject("unreadable", f"{shown(path)}: {error.strerror}") from None
     except ValueError as error:  # a NUL character in the name, or one that the file system can't encode
         raise Reject(missing, f"not a file name: {error}".encode(errors="backslashreplace").decode()) from None
-    check_size(len(data), limit)  # the file may have grown in between
+    check_size(len(data), limit)
     return data
 
 

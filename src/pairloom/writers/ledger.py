@@ -37,7 +37,7 @@ class TableWriter:
     def write(self, table: pa.Table) -> None:
         """Append a table of the same columns."""
         if table.num_rows:
-            table = table.select(self._schema.names).cast(self._schema)
+            table = table.select(self._schema.names)
             self._waiting.append(table)
             self._held += table.nbytes
         if sum(t.num_rows for t in self._waiting) >= self._rows or self._held >= _GROUP_BYTES:
@@ -50,7 +50,7 @@ class TableWriter:
 
     def _flush(self) -> None:
         if self._waiting:
-            table = pa.concat_tables(self._waiting).combine_chunks()
+            table = pa.concat_tables(self._waiting).cast(self._schema).combine_chunks()
             self._waiting, self._held = [], 0
             self._writer.write_table(table, row_group_size=table.num_rows)
 
