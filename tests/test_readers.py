@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import os
 import tarfile
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reader_files import KINDS, PAIRS, Pair, codes, make, pairs_tar, read_all, rows_of, tar, values, write
+from reader_files import KINDS, PAIRS, Pair, codes, make, pairs_tar, plain, read_all, rows_of, tar, values, write
 
 from pairloom.errors import UsageError
 from pairloom.readers import ReadOptions, Shard, plan, read
@@ -78,6 +79,31 @@ def test_an_edit_changes_what_tells_a_container(tmp_path: Path) -> None:
     before = plan(path).containers
     (tmp_path / "cat.txt").write_text("another text")
     assert plan(path).containers != before
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [0, 2, 3], [3, 2, 1, 0], [1, 1, 0, 3, 3]])
+def test_shards_of_a_folder_in_any_order(order: list[int], tmp_path: Path) -> None:
+    for number in range(11):
+        (tmp_path / str(number % 3)).mkdir(exist_ok=True)
+        make("folder", tmp_path / str(number % 3), [(f"{number}", b"image %d" % number, f"text {number}")])
+    shards, options = plan(str(tmp_path), shard_size=3).shards, ReadOptions()
+    alone = [plain(list(read(shard, ReadOptions()))) for shard in shards]
+    half_read = read(shards[1], options)
+    next(half_read)
+    assert [plain(list(read(shards[number], options))) for number in order] == [alone[number] for number in order]
+    assert len(list(half_read)) == 2
+
+
+def test_a_folder_is_listed_once_for_all_its_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, options = str(make("folder", tmp_path)), ReadOptions()
+    found, scan, listed = plan(path, shard_size=2), os.scandir, []
+    monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scan(folder))
+    assert len(rows_of(found, options)) == len(PAIRS)
+    assert listed == [path]
+    list(read(found.shards[0], options))
+    (tmp_path / "aaa.txt").write_text("a text more")  # from here on each pair is the next one
+    second = plan(path, shard_size=2).shards[1]
+    assert plain(list(read(second, options))) == plain(list(read(second, ReadOptions())))
 
 
 def test_webdataset_reads_the_same_tar_the_same_way(tmp_path: Path) -> None:

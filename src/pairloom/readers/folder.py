@@ -45,6 +45,19 @@ class _Pair:
     repeated: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """A walk that has given the first `place` pairs; `options`, one object for all shards of a run, tell whose it is."""
+
+    options: ReadOptions
+    place: int
+    walk: Iterator[_Pair]
+
+
+_left: dict[str, _Left] = {}
+"""By container; one at the most, as it holds the names of all files of a folder."""
+
+
 def has_images(path: str) -> bool:
     """Whether there is any row in the folder, not just texts."""
     return any(pair.image is not None for pair in _walk(path))
@@ -56,6 +69,7 @@ def index(path: str, options: ReadOptions, found: Index) -> None:
     def skipped(subfolder: str, error: OSError) -> None:
         found.fault(subfolder, found.rows, "unreadable", error.strerror or str(error))
 
+    _left.clear()  # the folder may have changed since
     for pair in _walk(path, skipped):
         if found.full:
             return
@@ -66,13 +80,26 @@ def index(path: str, options: ReadOptions, found: Index) -> None:
 
 
 def read(shard: Shard, options: ReadOptions) -> Iterator[Row]:
-    """The rows of a shard. The folder is walked again, which is cheap: only names are looked at."""
-    pairs = (pair for _, pair in shard.pick(islice(_walk(shard.container), shard.first_row, None)))
+    """The rows of a shard. The folder is walked again, by each process once for all shards that it reads in order."""
+    pairs = _pairs_of(shard, options)
 
     def row(pair: _Pair) -> Row:
         return _row(pair, shard.container, options)
 
     return in_order(pairs, row) if is_url(shard.container) else map(row, pairs)
+
+
+def _pairs_of(shard: Shard, options: ReadOptions) -> Iterator[_Pair]:
+    """The pairs of a shard; where the walk ends is kept for the next one."""
+    place, walk = 0, _walk(shard.container)
+    left = _left.pop(shard.container, None)
+    if left is not None and left.options is options and left.place <= shard.first_row:
+        place, walk = left.place, left.walk
+    for number, pair in shard.pick(islice(walk, shard.first_row - place, None)):
+        place = number + 1
+        yield pair
+    _left.clear()
+    _left[shard.container] = _Left(options, place, walk)
 
 
 def _note(file: Entry, found: Index) -> None:
