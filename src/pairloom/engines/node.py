@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ class Board:
         return counts
 
 
-def work(shared: tuple[Job, Path, dict[str, str]], shard: Shard, board: Any) -> Outcome:
-    """Attempt a shard where that gives the bytes it would give anywhere."""
+def work(refs: Sequence[Any], shard: Shard, board: Any) -> Outcome:
+    """Attempt a shard where that gives the bytes it would give anywhere; `refs` holds the reference of what all shards share."""
+    shared = _taken(*refs)
     fault = _unfit(*shared)
     if fault:  # fatal: a node that fails at once would draw all shards to itself
         return Outcome(shard.index, fault=f"the node {platform.node()} {fault}", fatal=True)
@@ -69,6 +71,15 @@ def work(shared: tuple[Job, Path, dict[str, str]], shard: Shard, board: Any) -> 
             _go_on(board.write.remote(shard.index, deepcopy(counts)))
 
     return attempt_shard(shared[0], shard, tell)
+
+
+@lru_cache(maxsize=1)
+def _taken(ref: Any) -> tuple[Job, Path, dict[str, str]]:
+    """What all shards of a run share, one object for all that this process does, so that readers know it for the same run."""
+    import ray
+
+    found: tuple[Job, Path, dict[str, str]] = ray.get(ref)
+    return found
 
 
 def _go_on(stopping: Any) -> None:

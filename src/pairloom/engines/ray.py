@@ -62,7 +62,7 @@ class Ray:
             while True:
                 # One for each place is on its way when the one there ends; without any place all wait for one.
                 most = workers or max(1, 2 * room(ray, self.takes))
-                running |= {task.remote(shared, shard, board): shard for shard in islice(waiting, max(0, most - len(running)))}
+                running |= {task.remote([shared], shard, board): shard for shard in islice(waiting, max(0, most - len(running)))}
                 if not running:
                     return
                 done, _ = ray.wait(list(running), timeout=TELL_SECONDS)
