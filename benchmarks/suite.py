@@ -49,6 +49,7 @@ def main() -> int:
     parser.add_argument("--large", action="append", default=[], help="the same for large ones")
     parser.add_argument("--pairs", type=int, default=PAIRS, help="pairs of the whole runs")
     options = parser.parse_args()
+    options.work = options.work.resolve()  # contenders work in folders of their own
     data = Data(options.work / "data", options.photos, options.large)
     environment = functools.cache(lambda name: build(name, options.work / "environments"))
     works: dict[str, Work] = {}
