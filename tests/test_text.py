@@ -2,6 +2,8 @@
 
 import unicodedata
 from collections import Counter
+from pathlib import Path
+from unittest.mock import Mock
 
 import ftfy
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from pairloom.batch import Batch, Row
 from pairloom.errors import RecipeError
+from pairloom.languages import identifier
 from pairloom.recipe import Recipe
 from pairloom.steps.segment import Segment, sentences
 from pairloom.steps.text import _BIDI, _MAYBE_BROKEN, _MEND, _REMOVED, Clean, DetectLanguage, Tokenize, _lost, _round
@@ -216,3 +219,27 @@ def test_what_is_removed_is_never_printable() -> None:
 def test_what_was_lost_is_counted_by_kind_and_number(old: str, new: str) -> None:
     for one, other in ((old, new), (old, " ".join(old.split()))):
         assert _lost(one, other) == (Counter(one) - Counter(other)).total()
+
+
+def test_the_classifier_is_the_same_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["Ein kurzer Satz", "une phrase courte", "x", "", "съешь ещё этих мягких булок", "a short sentence 中文"]
+
+    def ranks() -> list[list[tuple[str, float]]]:
+        identifier.cache_clear()
+        return [identifier().rank(text) for text in texts]
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    wanted = ranks()
+    [path] = (tmp_path / "pairloom" / "languages").iterdir()
+    kept = path.read_bytes()
+    unpack = Mock(side_effect=AssertionError("unpacked again"))
+    with monkeypatch.context() as patch:
+        patch.setattr("py3langid.langid.LanguageIdentifier.from_model_file", unpack)
+        assert ranks() == wanted
+    for damaged in (b"", kept[:-1], bytes([kept[0] ^ 1]) + kept[1:], kept[:40] + bytes([kept[40] ^ 1]) + kept[41:]):
+        path.write_bytes(damaged)
+        assert ranks() == wanted
+        assert path.read_bytes() == kept
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert ranks() == wanted

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pairloom.batch import Pixels
+from pairloom.cache import keep, user_cache
 from pairloom.errors import UsageError
 from pairloom.models.model import Model
 from pairloom.models.transform import Array
@@ -50,13 +50,13 @@ def embed_bank(model: Model, folder: str | None = None) -> Array:
         UsageError: if the folder is no bank, or an image in it can't be read.
     """
     name = _name(model, folder)
-    for place in (_READY, _cache()):
+    for place in (_READY, user_cache() / "bank"):
         with suppress(OSError, ValueError, EOFError):  # not there, or cut off: embed it again
             found: Array = np.load(place / name, allow_pickle=False)
             return found
     embedded = _computed(model, folder)
     with suppress(OSError):  # a cache that can't be written costs time only
-        keep_bank(_cache() / name, embedded)
+        keep(user_cache() / "bank" / name, _packed(embedded))
     return embedded
 
 
@@ -64,7 +64,7 @@ def keep_ready(model: Model) -> None:
     """Embed the bank that ships and write the result into the package, where `embed_bank` looks first."""
     for old in _READY.glob("*.npy"):
         old.unlink()
-    keep_bank(_READY / _name(model, None), _computed(model, None))
+    keep(_READY / _name(model, None), _packed(_computed(model, None)))
 
 
 def _computed(model: Model, folder: str | None) -> Array:
@@ -78,14 +78,10 @@ def _name(model: Model, folder: str | None) -> str:
     return hashlib.sha256(f"{model.fingerprint} {bank_digest(folder)}".encode()).hexdigest()[:32] + ".npy"
 
 
-def keep_bank(path: Path, embedded: Array) -> None:
-    """Write embeddings so that they are there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    private = path.with_name(f"{path.name}.{os.getpid()}")
+def _packed(embedded: Array) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, embedded, allow_pickle=False)
-    private.write_bytes(buffer.getvalue())
-    private.replace(path)
+    return buffer.getvalue()
 
 
 def _paths(folder: str | None) -> list[Path]:
@@ -103,7 +99,3 @@ def _images(folder: str | None) -> Iterator[Pixels]:
                 yield np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
             raise UsageError(f"{path} can't be read: {fault}") from None
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pairloom" / "bank"

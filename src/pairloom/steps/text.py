@@ -6,13 +6,14 @@ import functools
 import re
 import unicodedata
 from collections import Counter
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import ftfy
 import pyarrow as pa
 
 from pairloom.batch import Batch
 from pairloom.errors import Reject
+from pairloom.languages import identifier
 from pairloom.step import Step, TextStep, lift, step
 from pairloom.steps.segment import tokenizer_problems
 from pairloom.tokenizer import MARKS, ids, load_tokenizer, no_ids
@@ -124,7 +125,7 @@ class DetectLanguage(Step):
         languages = _languages().get(script, ())
         if len(languages) < 2:
             return (languages[0], share) if languages else ("und", 0.0)
-        ranked = [(name, float(chance)) for name, chance in _identifier().rank(head) if name in languages]
+        ranked = [(name, float(chance)) for name, chance in identifier().rank(head) if name in languages]
         name, chance = max(ranked, key=lambda pair: pair[1])
         return name, share * chance / (sum(chance for _, chance in ranked) or 1.0)
 
@@ -227,16 +228,9 @@ def _main_script(text: str) -> tuple[str, float]:
 
 
 @functools.cache
-def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # reads a model when imported
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-
-
-@functools.cache
 def _languages() -> dict[str, tuple[str, ...]]:
     """The languages by script. Latin has all that the classifier knows and no other script claims."""
     others = {script: tuple(names.split()) for script, names in _LANGUAGES.items()}
     claimed = {name for names in others.values() for name in names} - {"sr"}  # Serbian is written in both
-    latin = (str(name) for name in _identifier().labels if len(name) == 2 and name not in claimed)
+    latin = (str(name) for name in identifier().labels if len(name) == 2 and name not in claimed)
     return {**others, "LATIN": tuple(latin)}

@@ -17,11 +17,6 @@ from pairloom.remote import is_url
 from pairloom.writers.parts import PRIVATE
 
 
-def user_cache() -> Path:
-    """The folder for what is cached for this user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pairloom"
-
-
 @dataclass(frozen=True)
 class Cache:
     """A folder of copies that all processes of a machine share; beyond `limit` bytes, those not used for longest are deleted."""

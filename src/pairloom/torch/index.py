@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pairloom.cache import user_cache
 from pairloom.errors import UsageError
-from pairloom.torch.cache import user_cache
 from pairloom.writers.parts import write_whole
 
 FORMAT = 3

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
+from pairloom.cache import user_cache
 from pairloom.errors import RunError, UsageError
 from pairloom.models.reader import TextReader
 from pairloom.output import PLAN
@@ -22,7 +23,7 @@ from pairloom.readers.inputs import exists
 from pairloom.readers.model import ReadOptions
 from pairloom.recipe import Recipe
 from pairloom.torch.augment import Augment
-from pairloom.torch.cache import Cache, user_cache
+from pairloom.torch.cache import Cache
 from pairloom.torch.choose import Source, reader_of, transform_of
 from pairloom.torch.collate import Batch, Collate, Counts
 from pairloom.torch.images import Images, image_lengths
