@@ -192,7 +192,8 @@ def fitted(
     found: list[Scorer] = []
     for seed in range(options.seed, options.seed + options.seeds):
         start = time.perf_counter()
-        head, epochs = fit_attention_head(pairs, bank, model.pooling, Fitting(validation=1 / 6, seed=seed, batch=batch))
+        fitting = Fitting(validation=1 / 6, seed=seed, batch=batch, epochs=options.epochs, patience=options.patience)
+        head, epochs = fit_attention_head(pairs, bank, model.pooling, fitting)
         best = max(epoch.number for epoch in epochs if epoch.best)
         took = f"epoch {best} of {len(epochs) - 1}, {time.perf_counter() - start:.0f} s"
         print(f"learnt from {kind}, seed {seed}: {took}, {head.pooling}", flush=True)
@@ -241,6 +242,8 @@ def main() -> None:
     parser.add_argument("--model", default="mini")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    for name in ("epochs", "patience"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(Fitting, name), help="as of `pairloom train`")
     parser.add_argument(
         "--validate", action="store_true", help="measure on images that are for choosing, not on those for the end"
     )
