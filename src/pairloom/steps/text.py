@@ -217,7 +217,10 @@ def _script(letter: str) -> str:
 
 def _main_script(text: str) -> tuple[str, float]:
     """The script that takes up most of a text, and its share; ("", 0) if there are too few letters to tell a language."""
-    counts = Counter(_script(letter) for letter in text if letter.isalpha())
+    counts: Counter[str] = Counter()
+    for letter, number in Counter(text).items():
+        if letter.isalpha():
+            counts[_script(letter)] += number
     kana = counts.pop("HIRAGANA", 0) + counts.pop("KATAKANA", 0)
     counts["KANA" if kana * 20 > counts["CJK"] else "CJK"] += kana
     if counts["KANA"]:  # Japanese is written in both
