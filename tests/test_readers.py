@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from reader_files import KINDS, PAIRS, Pair, codes, make, pairs_tar, plain, read_all, rows_of, tar, values, write
 
 from pairloom.errors import UsageError
-from pairloom.readers import ReadOptions, Shard, plan, read
+from pairloom.readers import ReadOptions, Shard, let_go, plan, read
+from pairloom.readers.listing import Entry
 from pairloom.readers.webdataset import TarHeader
 
 
@@ -104,6 +105,8 @@ def test_a_folder_is_listed_once_for_all_its_shards(tmp_path: Path, monkeypatch:
     (tmp_path / "aaa.txt").write_text("a text more")  # from here on each pair is the next one
     second = plan(path, shard_size=2).shards[1]
     assert plain(list(read(second, options))) == plain(list(read(second, ReadOptions())))
+    let_go()
+    assert not any(isinstance(each, Entry) for each in gc.get_objects())
 
 
 def test_webdataset_reads_the_same_tar_the_same_way(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from pairloom.child import PULSE, Child
 from pairloom.errors import Interrupted, RunError
 from pairloom.outcome import Outcome
 from pairloom.process import set_up
+from pairloom.readers import let_go
 from pairloom.readers.model import Shard
 from pairloom.run import Job
 from pairloom.stats import StepCount
@@ -87,6 +88,7 @@ def _in_thread(job: Job, shards: Sequence[Shard], hear: Hear) -> Iterator[Outcom
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+        let_go()
 
 
 class _Crew:

@@ -12,11 +12,12 @@ from pairloom.errors import RunError, UsageError
 from pairloom.readers import folder, llava, parquet, plugin, table, webdataset
 from pairloom.readers.detect import OWN, guesses
 from pairloom.readers.fetch import fetched
+from pairloom.readers.folder import let_go
 from pairloom.readers.inputs import identity
 from pairloom.readers.model import Container, Fault, Index, Plan, ReadOptions, Shard, shown
 from pairloom.remote.retry import Unreachable
 
-__all__ = ["OWN", "Container", "Fault", "Plan", "ReadOptions", "Shard", "containers", "identity", "plan", "read"]
+__all__ = ["OWN", "Container", "Fault", "Plan", "ReadOptions", "Shard", "containers", "identity", "let_go", "plan", "read"]
 
 _Pass = Callable[[str, ReadOptions, Index], None]
 _Read = Callable[[Shard, ReadOptions], Iterator[Row]]

@@ -69,7 +69,7 @@ def index(path: str, options: ReadOptions, found: Index) -> None:
     def skipped(subfolder: str, error: OSError) -> None:
         found.fault(subfolder, found.rows, "unreadable", error.strerror or str(error))
 
-    _left.clear()  # the folder may have changed since
+    let_go()  # the folder may have changed since
     for pair in _walk(path, skipped):
         if found.full:
             return
@@ -89,6 +89,11 @@ def read(shard: Shard, options: ReadOptions) -> Iterator[Row]:
     return in_order(pairs, row) if is_url(shard.container) else map(row, pairs)
 
 
+def let_go() -> None:
+    """Forget how far this process has walked: it has read all it was to read."""
+    _left.clear()
+
+
 def _pairs_of(shard: Shard, options: ReadOptions) -> Iterator[_Pair]:
     """The pairs of a shard; where the walk ends is kept for the next one."""
     place, walk = 0, _walk(shard.container)
@@ -98,7 +103,7 @@ def _pairs_of(shard: Shard, options: ReadOptions) -> Iterator[_Pair]:
     for number, pair in shard.pick(islice(walk, shard.first_row - place, None)):
         place = number + 1
         yield pair
-    _left.clear()
+    let_go()
     _left[shard.container] = _Left(options, place, walk)
 
 
