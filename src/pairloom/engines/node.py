@@ -54,9 +54,17 @@ class Board:
         return counts
 
 
-def work(refs: Sequence[Any], shard: Shard, board: Any) -> Outcome:
-    """Attempt a shard where that gives the bytes it would give anywhere; `refs` holds the reference of what all shards share."""
-    shared = _taken(*refs)
+Shared = tuple[Job, Path, dict[str, str]]
+"""What all shards of a run share: the job, the folder that names are relative to, and versions of packages."""
+
+
+def serve(refs: Sequence[Any], shard: Shard, board: Any) -> Outcome:
+    """`work` as a task of Ray; `refs` holds a reference to what is shared, of which each task would else get a copy."""
+    return work(_shared(*refs), shard, board)
+
+
+def work(shared: Shared, shard: Shard, board: Any) -> Outcome:
+    """Attempt a shard where that gives the bytes it would give anywhere."""
     fault = _unfit(*shared)
     if fault:  # fatal: a node that fails at once would draw all shards to itself
         return Outcome(shard.index, fault=f"the node {platform.node()} {fault}", fatal=True)
@@ -74,11 +82,11 @@ def work(refs: Sequence[Any], shard: Shard, board: Any) -> Outcome:
 
 
 @lru_cache(maxsize=1)
-def _taken(ref: Any) -> tuple[Job, Path, dict[str, str]]:
-    """What all shards of a run share, one object for all that this process does, so that readers know it for the same run."""
+def _shared(ref: Any) -> Shared:
+    """One object for all that this process does of a run, by which readers know that it is the same run."""
     import ray
 
-    found: tuple[Job, Path, dict[str, str]] = ray.get(ref)
+    found: Shared = ray.get(ref)
     return found
 
 

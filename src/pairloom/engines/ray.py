@@ -11,7 +11,7 @@ from typing import Any
 
 from pairloom.engines.cluster import room
 from pairloom.engines.local import Hear
-from pairloom.engines.node import TELL_SECONDS, Board, work
+from pairloom.engines.node import TELL_SECONDS, Board, serve
 from pairloom.errors import Interrupted, UsageError
 from pairloom.outcome import Outcome
 from pairloom.readers.model import Shard
@@ -55,7 +55,7 @@ class Ray:
 
         # max_calls=0 lets a worker that had a GPU live on, with the models it has loaded.
         needs = {"num_cpus": self.cpus_per_task, "num_gpus": self.gpus_per_task, "max_calls": 0, "max_retries": _RETRIES}
-        task, board = ray.remote(**needs)(work), ray.remote(num_cpus=0, max_restarts=-1)(Board).remote()
+        task, board = ray.remote(**needs)(serve), ray.remote(num_cpus=0, max_restarts=-1)(Board).remote()
         shared = ray.put((replace(job, threads=self.cpus_per_task), Path.cwd(), job.recipe.versions()))
         waiting, running = iter(shards), dict[Any, Shard]()
         try:
