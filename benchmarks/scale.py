@@ -1,7 +1,7 @@
 """What a run of a billion pairs takes: arithmetic on measured rates, and a simulation of stragglers and failures.
 
     python benchmarks/scale.py
-    python benchmarks/scale.py --pairs 1e8 --rate 22 --bytes 36000 --nodes 8 --cores 32 --core-hour 0.04 --gb-month 0.02
+    python benchmarks/scale.py --pairs 1e8 --rate 23.6 --bytes 36000 --nodes 8 --cores 32 --core-hour 0.04 --gb-month 0.02
     python benchmarks/scale.py --selection 4000000
 
 Rates and bytes are those that `pairloom check` or `benchmarks/run_scaling.py` measure on your data. The simulation places shards
@@ -168,7 +168,7 @@ def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description="What a large run takes.")
     parser.add_argument("--pairs", type=float, default=1e9)
-    parser.add_argument("--rate", type=float, default=196.0, help="pairs a second and core")
+    parser.add_argument("--rate", type=float, default=430.0, help="pairs a second and core")
     parser.add_argument("--bytes", type=float, default=36_000.0, help="of output, a pair")
     parser.add_argument("--shard-size", type=int, default=10_000)
     parser.add_argument("--nodes", type=int, nargs="*", default=[4, 16, 64])
