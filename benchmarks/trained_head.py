@@ -166,7 +166,7 @@ def measure(source: Source, filler: tuple[np.ndarray, list[str]], model: Model, 
         Row("trained head", mixed[1], heads["mixed"], naive_head),
         Row("the same, beside one for captions", mixed[1], heads["mixed"], naive_once),
         Row("trained without prose", mixed[1], heads["alone"], naive_head),
-        Row("the same, beside one for captions", mixed[1], heads["alone"], naive_once)))  # fmt: skip
+        Row("that, beside one for captions", mixed[1], heads["alone"], naive_once)))  # fmt: skip
     for setting, each, place in (("descriptions alone", held.own, np.arange(len(seen))), ("one description", single, where)):
         table(setting, held.images, bank, place, (
             Row("mean of sentences", each, [Pooled(model.pooling, "mean")]), Row("attention", each, [plain]),
