@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pairloom.cache import keep, user_cache
+from pairloom.cache import user_cache
+from pairloom.writers.parts import write_whole
 
 _DIGEST = 32  # bytes before the table: a damaged model would tell other languages without a word
 
@@ -31,7 +32,7 @@ def identifier() -> Any:
         return LanguageIdentifier(**_unpacked(path.read_bytes()), norm_probs=True)
     made = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     with suppress(OSError):  # a cache that can't be written costs time only
-        keep(path, _packed(made))
+        write_whole(path, _packed(made))
     return made
 
 

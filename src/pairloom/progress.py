@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -76,3 +77,15 @@ class Progress:
             f"{failed} of {summary.pairs_in} pairs failed, most in `{worst.name}` ({reasons}). "
             f"Look into rejects/, or allow it with --max-reject {min(1.0, failed / summary.pairs_in + 0.05):.2f}."
         )
+
+
+class Seldom:
+    """Does what it is given at most once in so many `seconds`: who hears of each batch has less time for the next."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._last = seconds, time.monotonic()
+
+    def __call__(self, do: Callable[[], None]) -> None:
+        if time.monotonic() - self._last > self._seconds:
+            self._last = time.monotonic()
+            do()

@@ -22,6 +22,7 @@ from pairloom.child import PULSE, Child
 from pairloom.errors import Interrupted, RunError
 from pairloom.outcome import Outcome
 from pairloom.process import set_up
+from pairloom.progress import Seldom
 from pairloom.readers import let_go
 from pairloom.readers.model import Shard
 from pairloom.run import Job
@@ -64,7 +65,7 @@ def _in_thread(job: Job, shards: Sequence[Shard], hear: Hear) -> Iterator[Outcom
     stop = threading.Event()
 
     def work(shard: Shard) -> Outcome:
-        now_and_then = _Seldom()
+        now_and_then = Seldom(_TELL_SECONDS)
 
         def tell(counts: Sequence[StepCount]) -> None:
             if stop.is_set():
@@ -173,7 +174,7 @@ class _Crew:
 def _serve(connection: Connection, job: Job) -> None:
     """One shard after the other, until told to stop by None; a number says how many threads to use."""
 
-    now_and_then = _Seldom()
+    now_and_then = Seldom(_TELL_SECONDS)
 
     def tell(counts: Sequence[StepCount]) -> None:
         while connection.poll():
@@ -187,15 +188,3 @@ def _serve(connection: Connection, job: Job) -> None:
         while (thing := connection.recv()) is not None:
             if isinstance(thing, Shard):  # else it came too late for the last one
                 connection.send(attempt_shard(job, thing, tell))
-
-
-class _Seldom:
-    """Does what it is given a few times a second at most."""
-
-    def __init__(self) -> None:
-        self._last = float("-inf")
-
-    def __call__(self, do: Callable[[], None]) -> None:
-        if time.monotonic() - self._last > _TELL_SECONDS:
-            self._last = time.monotonic()
-            do()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -18,6 +17,7 @@ from pairloom.outcome import Outcome
 from pairloom.output import PLAN
 from pairloom.plugins import version
 from pairloom.process import keep_memory
+from pairloom.progress import Seldom
 from pairloom.readers.model import Shard
 from pairloom.run import Job
 from pairloom.stats import StepCount
@@ -70,13 +70,10 @@ def work(shared: Shared, shard: Shard, board: Any) -> Outcome:
         return Outcome(shard.index, fault=f"the node {platform.node()} {fault}", fatal=True)
     keep_memory()  # no more: the process may serve other tasks of its program
     _go_on(board.stopping.remote())
-    last = time.monotonic()
+    now_and_then = Seldom(TELL_SECONDS)
 
     def tell(counts: Sequence[StepCount]) -> None:
-        nonlocal last
-        if time.monotonic() - last > TELL_SECONDS:
-            last = time.monotonic()
-            _go_on(board.write.remote(shard.index, deepcopy(counts)))
+        now_and_then(lambda: _go_on(board.write.remote(shard.index, deepcopy(counts))))
 
     return attempt_shard(shared[0], shard, tell)
 

@@ -16,10 +16,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pairloom.batch import Pixels
-from pairloom.cache import keep, user_cache
+from pairloom.cache import user_cache
 from pairloom.errors import UsageError
 from pairloom.models.model import Model
 from pairloom.models.transform import Array
+from pairloom.writers.parts import write_whole
 
 BANK = Path(__file__).parents[1] / "data" / "bank"
 _READY = BANK / "embedded"  # what the shipped model makes of the shipped bank
@@ -56,7 +57,7 @@ def embed_bank(model: Model, folder: str | None = None) -> Array:
             return found
     embedded = _computed(model, folder)
     with suppress(OSError):  # a cache that can't be written costs time only
-        keep(user_cache() / "bank" / name, _packed(embedded))
+        write_whole(user_cache() / "bank" / name, _packed(embedded))
     return embedded
 
 
@@ -64,7 +65,7 @@ def keep_ready(model: Model) -> None:
     """Embed the bank that ships and write the result into the package, where `embed_bank` looks first."""
     for old in _READY.glob("*.npy"):
         old.unlink()
-    keep(_READY / _name(model, None), _packed(_computed(model, None)))
+    write_whole(_READY / _name(model, None), _packed(_computed(model, None)))
 
 
 def _computed(model: Model, folder: str | None) -> Array:
