@@ -19,6 +19,7 @@ from pairloom.engines.local import _serve
 from pairloom.limits import BATCH_ROWS
 from pairloom.outcome import Outcome
 from pairloom.pipeline import plan_of
+from pairloom.progress import Seldom
 from pairloom.readers.model import ReadOptions
 from pairloom.run import Job, run_shard
 from pairloom.step import STEPS, step
@@ -92,3 +93,12 @@ def test_a_worker_of_the_command_loads_no_command_line() -> None:
     said = "import sys, runpy; runpy.run_module('pairloom', run_name='__mp_main__'); print('typer' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"
+
+
+def test_what_is_told_seldom_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((100.0, 100.0, 101.9, 102.5, 102.5, 103.0, 104.4, 104.6, 104.6, 200.0, 200.0))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    seldom, told = Seldom(2.0), list[int]()
+    for number in range(7):
+        seldom(lambda number=number: told.append(number))  # type: ignore[misc]
+    assert told == [2, 5, 6]
