@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -97,7 +98,7 @@ def test_a_worker_of_the_command_loads_no_command_line() -> None:
 
 def test_what_is_told_seldom_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter((100.0, 100.0, 101.9, 102.5, 102.5, 103.0, 104.4, 104.6, 104.6, 200.0, 200.0))
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("pairloom.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))
     seldom, told = Seldom(2.0), list[int]()
     for number in range(7):
         seldom(lambda number=number: told.append(number))  # type: ignore[misc]
