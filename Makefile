@@ -1,7 +1,7 @@
 # make demo: install and prepare the sample pairs   make test: all tests   make check: format, lint, types, tests
 # make docs: the documentation site, into build/site
 # make fuzz: the compiled resize under sanitizers, against Pillow, for FUZZ seconds (60)
-# make bench: Pairloom beside its peers, in environments of their own, into build/bench (5 GB; ten minutes once they are there)
+# make bench: Pairloom beside its peers, in environments of their own, into build/bench (5 GB; twenty minutes once they are there)
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt

@@ -36,7 +36,7 @@ WORKS = {
     "english": ("texts", "clean + segment + tokenise, long English"),
     "chinese": ("texts", "clean + segment + tokenise, long Chinese"),
 }
-PAIRS = 4000
+PAIRS = 20_000
 
 
 def main() -> int:
@@ -83,7 +83,7 @@ def whole(data: Data, count: int, peer: Environment, work: Path, rounds: int) ->
     recipe, rounds = runs.in_file(runs.without_align(), work), max(2, rounds // 2)
     found = runs.beside(data.pairs(count), count, peer, recipe, rounds)
     print(table.of_work(found, f"`run`, `default` without `align`, 2 workers, {count:,} photographs"), flush=True)
-    line, parts = runs.line_share(data.pairs(count), recipe, rounds)
+    line, parts = runs.line_share(data.pairs(count), count, recipe, rounds)
     print(table.of_parts(parts), flush=True)
     return found, line
 

@@ -56,7 +56,7 @@ def in_file(recipe: Recipe, folder: Path) -> Path:
 
 def beside(pairs: Path, count: int, peer: Environment, recipe: Path, rounds: int) -> Work:
     """The whole commands on the same files, the start of their processes included."""
-    shard = str(max(1, count // 4))
+    shard = str(shard_size(count))
     common = ["--recipe", str(recipe.resolve()), "--workers", str(PROCESSES), "--shard-size", shard]
     commands = {"Pairloom": [sys.executable, "-m", "pairloom", "run", str(pairs.resolve()), "OUT", *common]}
     results = {"Pairloom": Result(), "img2dataset": Result(fault=peer.fault)}
@@ -71,9 +71,14 @@ def beside(pairs: Path, count: int, peer: Environment, recipe: Path, rounds: int
     return Work("run", count, count, results)
 
 
-def line_share(pairs: Path, recipe: Path, rounds: int) -> tuple[list[float], dict[str, float]]:
+def shard_size(count: int) -> int:
+    """Two shards for each process, of at most the size that both commands have by default."""
+    return min(10_000, max(1, count // (2 * PROCESSES)))
+
+
+def line_share(pairs: Path, count: int, recipe: Path, rounds: int) -> tuple[list[float], dict[str, float]]:
     """Percent of CPU time that is neither decode, resize, encode nor text, one a round; and of each part in the last round."""
-    options = argparse.Namespace(recipe=str(recipe), shard_size=250, limit=None)
+    options = argparse.Namespace(recipe=str(recipe), shard_size=shard_size(count), limit=None)
     found = [shares(pairs, options) for _ in range(rounds)]
     line = [100 * sum(share for name, share in each.items() if name not in WORK) for each in found]
     return line, {name: 100 * share for name, share in found[-1].items()}
