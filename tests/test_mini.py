@@ -1,0 +1,67 @@
+"""The model that ships, on the sample pairs: its files belong together, and mean something in both languages.
+
+It learnt from some of these pictures, so this is no measure of how good it is; `training/mini/measure.py` is.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pairloom import Decode
+from pairloom.models import MINI, Model, embed_bank, load
+from pairloom.models import bank as banks
+
+PAIRS = Path(__file__).parents[1] / "examples" / "pairs"
+SWAPPED = {"openclipart-0009-teapot": "A teapot.", "tuxpaint-0014-pelican": "A pelican."}
+
+
+@pytest.fixture(scope="module")
+def mini() -> Model:
+    return load("mini")
+
+
+def image(stem: str) -> np.ndarray:
+    [path] = [path for path in PAIRS.glob(f"{stem}.*") if path.suffix != ".txt"]
+    return Decode().image(path.read_bytes()).pixels
+
+
+def samples(pattern: str, letters: str) -> dict[str, str]:
+    """The pairs of a name and a script, without those that are wrong on purpose."""
+    texts = {path.stem: path.read_text("utf-8") for path in sorted(PAIRS.glob(f"{pattern}.txt"))}
+    return {stem: text for stem, text in texts.items() if re.search(letters, text) and stem not in SWAPPED}
+
+
+@pytest.mark.parametrize(("pattern", "letters", "first"), [("openclipart-*", "[a-z]", 0.5), ("tuxpaint-*", "[一-鿿]", 0.3)])
+def test_texts_find_their_images_in_both_languages(mini: Model, pattern: str, letters: str, first: float) -> None:
+    some = samples(pattern, letters)
+    scores = mini.embed_texts(list(some.values())) @ mini.embed_images([image(stem) for stem in some]).T
+    assert len(some) > 7
+    assert (scores.argmax(1) == np.arange(len(some))).mean() >= first
+
+
+def test_both_languages_say_the_same(mini: Model) -> None:
+    said = {"a dog running on the grass": "一只狗在草地上奔跑", "a red car": "一辆红色的汽车", "a house by the sea": "海边的房子",
+            "two children playing football": "两个孩子在踢足球", "an apple": "苹果", "a cup of tea": "一杯茶"}  # fmt: skip
+    likeness = mini.embed_texts(list(said)) @ mini.embed_texts(list(said.values())).T
+    assert (likeness.argmax(0) == np.arange(len(said))).all()
+
+
+def test_a_swapped_text_fits_worse_than_the_right_one(mini: Model) -> None:
+    for stem, right in SWAPPED.items():
+        swapped = (PAIRS / f"{stem}.txt").read_text("utf-8")
+        wrong, own = (mini.embed_texts([swapped, right]) @ mini.embed_images([image(stem)]).T)[:, 0]
+        assert own - wrong > 0.1
+
+
+def test_the_embeddings_of_the_bank_that_ship_are_those_of_this_model(mini: Model) -> None:
+    assert [path.name for path in (banks.BANK / "embedded").iterdir()] == [banks._name(mini, None)]
+    some = list(banks._images(None))[::32]
+    assert np.abs(mini.embed_images(some) - embed_bank(mini)[::32]).max() < 1e-3
+
+
+def test_it_is_as_small_as_promised() -> None:
+    assert sum(path.stat().st_size for path in MINI.iterdir()) < 32e6
