@@ -14,6 +14,7 @@ import pytest
 from pairloom import Decode
 from pairloom.models import MINI, Model, embed_bank, load
 from pairloom.models import bank as banks
+from pairloom.models import onnx
 
 PAIRS = Path(__file__).parents[1] / "examples" / "pairs"
 SWAPPED = {"openclipart-0009-teapot": "A teapot.", "tuxpaint-0014-pelican": "A pelican."}
@@ -61,6 +62,13 @@ def test_the_embeddings_of_the_bank_that_ship_are_those_of_this_model(mini: Mode
     assert [path.name for path in (banks.BANK / "embedded").iterdir()] == [banks._name(mini, None)]
     some = list(banks._images(None))[::32]
     assert np.abs(mini.embed_images(some) - embed_bank(mini)[::32]).max() < 1e-3
+
+
+def test_a_processor_that_may_clip_sums_gets_the_same_embeddings(mini: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = [image(stem) for stem in SWAPPED]
+    monkeypatch.setattr(onnx, "sums_exactly", lambda: False)  # without VNNI it is so already, and nothing is compared
+    other = onnx.open_onnx("mini", MINI, "cpu", 1)
+    assert np.array_equal(mini.embed_images(some), other.embed_images(some))
 
 
 def test_it_is_as_small_as_promised() -> None:

@@ -14,18 +14,25 @@ from images import Pixels, fit_pixels
 from onnxruntime import InferenceSession, SessionOptions
 from tokenizers import Tokenizer
 
+from pairloom.models.device import sums_exactly
+
 Array = npt.NDArray[np.float32]
+
+
+def open_session(path: Path, threads: int = 2) -> InferenceSession:
+    """ONNX Runtime with exact sums of 8-bit products on every processor."""
+    options = SessionOptions()
+    options.intra_op_num_threads = threads
+    if not sums_exactly():
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class Encoder:
     """Images and texts to normalised vectors, with the batch size and the threads of the caller."""
 
     def __init__(self, folder: Path, threads: int = 2) -> None:
-        options = SessionOptions()
-        options.intra_op_num_threads = threads
-        image, text = (str(folder / name) for name in ("image.onnx", "text.onnx"))
-        self.image = InferenceSession(image, options, providers=["CPUExecutionProvider"])
-        self.text = InferenceSession(text, options, providers=["CPUExecutionProvider"])
+        self.image, self.text = (open_session(folder / name, threads) for name in ("image.onnx", "text.onnx"))
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.settings: dict[str, Any] = json.loads((folder / "pairloom.json").read_text(encoding="utf-8"))
         self.pixels: dict[str, Any] = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
 """Write the two towers with their heads as small ONNX files that compute the same alone and in a batch.
 
-Only weights are quantised, never activations by batch: token embeddings in 4 bits (they came in 4 bits), the layers' matrices
-in 8 bits with `MatMulNBits`, whose activations are rounded per row, and everything else in 8 bits per output channel, which
-ONNX Runtime turns back into floats once, when it loads the file.
+Never are activations rounded by batch. Token embeddings have 4 bits (they came in 4 bits), the matrices of layers and heads too, with
+`MatMulNBits`, whose activations are rounded per row; the image networks are 8-bit integers with ranges fixed beforehand; what else is
+large has 8 bits per output channel, which ONNX Runtime turns back into floats once, when it loads the file.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import onnx
 import torch
 from distill import Student
 from heads import ImageHead, TextHead
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, compose, helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from torch import Tensor, nn
 from torch.nn import functional
-from towers import BLOCK, ImageTower
+from towers import BLOCK
 
 OPSET = 17
 
 
-class ImageEncoder(nn.Module):
-    """Pixels to the shared space."""
+class HeadEncoder(nn.Module):
+    """The networks' features to the shared space; three dimensions make the exporter write matrix products, which can be packed."""
 
-    def __init__(self, tower: ImageTower, head: ImageHead) -> None:
+    def __init__(self, head: ImageHead) -> None:
         super().__init__()
-        self.tower, self.head = tower, head
+        self.head = head
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """(n, 3, h, w) to (n, d)."""
-        found: Tensor = self.head(torch.cat(self.tower(pixel_values), 1))
-        return found
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, f) to (n, d)."""
+        found: Tensor = self.head(features[:, None])
+        return found[:, 0]
 
 
 class TextEncoder(nn.Module):
@@ -58,26 +58,55 @@ class TextEncoder(nn.Module):
         return found
 
 
-def export_image(tower: ImageTower, head: ImageHead, path: Path) -> None:
-    """Write image.onnx."""
-    model = ImageEncoder(tower, head).eval()
-    axes = {"pixel_values": {0: "n", 2: "h", 3: "w"}, "image_embeds": {0: "n"}}
-    names = {"input_names": ["pixel_values"], "output_names": ["image_embeds"]}
-    example = (torch.zeros(2, 3, 224, 224),)
-    torch.onnx.export(model, example, str(path), **names, dynamic_axes=axes, opset_version=OPSET, dynamo=False)
-    _save(_pack(onnx.load(str(path))), path)
+def export_image(towers: Path, head: ImageHead, path: Path) -> None:
+    """Write image.onnx: the networks as `integers.quantise` wrote them, and the head with its matrices in 4 bits."""
+    axes = {"features": {0: "n"}, "image_embeds": {0: "n"}}
+    names = {"input_names": ["features"], "output_names": ["image_embeds"]}
+    example = (torch.zeros(2, len(head.mean)),)
+    torch.onnx.export(HeadEncoder(head).eval(), example, str(path), **names, dynamic_axes=axes, opset_version=OPSET, dynamo=False)
+    below, above = onnx.load(str(towers)), _small(path, 64)
+    above.ir_version = below.ir_version = max(above.ir_version, below.ir_version)
+    below = compose.add_prefix(below, "towers/", rename_inputs=False, rename_outputs=False)
+    model = compose.merge_models(below, above, io_map=[("features", "features")])
+    _save(_brief(_pack(model), {"pixels": "pixel_values", "image_embeds": "image_embeds"}), path)
 
 
-def export_text(student: Student, head: TextHead, path: Path, bits: int = 8, block: int = 32) -> None:
+def _brief(model: Any, kept: dict[str, str]) -> Any:
+    """Short names for all but inputs and outputs, and no zero points that are nought: together they weigh nearly a megabyte."""
+    graph = model.graph
+    nought = {one.name for one in graph.initializer if one.name.endswith("_zero_point") and not numpy_helper.to_array(one).any()}
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[2] in nought and "_quantized" in node.input[0]:
+            del node.input[2]
+        node.name = ""
+    used = {name for node in graph.node for name in node.input}
+    for one in [one for one in graph.initializer if one.name not in used]:
+        graph.initializer.remove(one)
+    del graph.value_info[:]
+    names = dict(kept)
+    for node in graph.node:
+        for part in (node.input, node.output):
+            part[:] = [names.setdefault(name, f"t{len(names)}") if name else "" for name in part]
+    for one in (*graph.initializer, *graph.input, *graph.output):
+        one.name = names[one.name]
+    return model
+
+
+def _small(path: Path, block: int) -> Any:
+    """The graph with its matrices in 4 bits: a block of weights shares a scale, activations are rounded per row."""
+    quantiser = MatMulNBitsQuantizer(onnx.load(str(path)), bits=4, block_size=block, is_symmetric=True, accuracy_level=4)
+    quantiser.process()
+    return quantiser.model.model
+
+
+def export_text(student: Student, head: TextHead, path: Path) -> None:
     """Write text.onnx."""
     model = TextEncoder(student, head).eval()
     axes = {"words": {0: "m", 1: "l"}, "attention_mask": {0: "m", 1: "l"}, "text_embeds": {0: "m"}}
     example = (torch.zeros(2, 5, student.tower.word.embedding_dim), torch.ones(2, 5, dtype=torch.int64))
     names = {"input_names": ["words", "attention_mask"], "output_names": ["text_embeds"]}
     torch.onnx.export(model, example, str(path), **names, dynamic_axes=axes, opset_version=OPSET, dynamo=False)
-    quantiser = MatMulNBitsQuantizer(onnx.load(str(path)), bits=bits, block_size=block, is_symmetric=True, accuracy_level=4)
-    quantiser.process()
-    _save(_look_up(_pack(quantiser.model.model), student.tower.word.weight.detach().numpy()), path)
+    _save(_look_up(_pack(_small(path, BLOCK)), student.tower.word.weight.detach().numpy()), path)
 
 
 def _save(model: Any, path: Path) -> None:

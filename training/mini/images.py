@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from onnxruntime import InferenceSession, SessionOptions
+from onnxruntime import InferenceSession
 from PIL import Image
-from towers import Array, ImageTower
+from towers import Array
 
 from pairloom.geometry import Geometry
 from pairloom.steps.image import CenterCrop, Letterbox, Stretch, draw
 
-MEAN, STD, SIZE = 127.0, 128.0, 224
-BUCKETS = ((224, 224), (256, 192), (192, 256), (320, 160), (160, 320), (384, 128), (128, 384))
+MEAN, STD, SIZE = 127.0, 128.0, 256
+BUCKETS = ((256, 256), (288, 224), (224, 288), (352, 192), (192, 352), (448, 160), (160, 448))
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -60,19 +59,8 @@ def normalise(images: Sequence[Pixels]) -> Array:
     return np.ascontiguousarray(((np.stack(images).astype(np.float32) - MEAN) / STD).transpose(0, 3, 1, 2))
 
 
-def session(tower: ImageTower, folder: Path) -> InferenceSession:
-    """The tower in ONNX Runtime, whose convolutions are several times faster than PyTorch's on a CPU."""
-    path = str(folder / "tower.onnx")
-    axes = {"pixels": {0: "n", 2: "h", 3: "w"}}
-    names = {"input_names": ["pixels"], "output_names": ["inner", "outer", "logits"]}
-    torch.onnx.export(tower, (torch.zeros(1, 3, SIZE, SIZE),), path, **names, dynamic_axes=axes, opset_version=17, dynamo=False)
-    options = SessionOptions()
-    options.intra_op_num_threads = 1
-    return InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
 def features(tower: InferenceSession, images: Sequence[Pixels], batch: int = 32) -> Array:
-    """The tower's three outputs side by side, float16 (n, inner + 1280 + 1000); images of one size share a batch."""
+    """What the networks saw, float16 (n, f); images of one size share a batch."""
     sizes: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for number, image in enumerate(images):
         sizes[image.shape].append(number)
@@ -80,7 +68,7 @@ def features(tower: InferenceSession, images: Sequence[Pixels], batch: int = 32)
     for numbers in sizes.values():
         for first in range(0, len(numbers), batch):
             part = numbers[first : first + batch]
-            found = np.concatenate(tower.run(None, {"pixels": normalise([images[number] for number in part])}), 1)
+            (found,) = tower.run(None, {"pixels": normalise([images[number] for number in part])})
             rows |= dict(zip(part, found, strict=True))
     return np.stack([rows[number] for number in range(len(images))]).astype(np.float16)
 

