@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from pairloom import Decode
-from pairloom.models import MINI, Model, embed_bank, load
+from pairloom.models import MINI, Model, embed_bank, load, onnx
 from pairloom.models import bank as banks
-from pairloom.models import onnx
 
 PAIRS = Path(__file__).parents[1] / "examples" / "pairs"
 SWAPPED = {"openclipart-0009-teapot": "A teapot.", "tuxpaint-0014-pelican": "A pelican."}

@@ -1,8 +1,8 @@
 """Write the two towers with their heads as small ONNX files that compute the same alone and in a batch.
 
-Never are activations rounded by batch. Token embeddings have 4 bits (they came in 4 bits), the matrices of layers and heads too, with
-`MatMulNBits`, whose activations are rounded per row; the image networks are 8-bit integers with ranges fixed beforehand; what else is
-large has 8 bits per output channel, which ONNX Runtime turns back into floats once, when it loads the file.
+Activations are never rounded by batch. Token embeddings have 4 bits (they came in 4 bits), and so have the matrices of layers and
+heads, with `MatMulNBits`, whose activations are rounded per row. The image networks are 8-bit integers with ranges fixed beforehand.
+What else is large has 8 bits per output channel, which ONNX Runtime turns back into floats once, when it loads the file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OPSET = 17
 
 
 class HeadEncoder(nn.Module):
-    """The networks' features to the shared space; three dimensions make the exporter write matrix products, which can be packed."""
+    """The networks' features to the shared space; of three dimensions the exporter makes matrix products, which can be packed."""
 
     def __init__(self, head: ImageHead) -> None:
         super().__init__()
