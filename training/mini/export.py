@@ -1,7 +1,7 @@
 """Write the two towers with their heads as small ONNX files that compute the same alone and in a batch.
 
 Activations are never rounded by batch. Token embeddings have 4 bits (they came in 4 bits), and so have the matrices of layers and
-heads, with `MatMulNBits`, whose activations are rounded per row. The image networks are 8-bit integers with ranges fixed beforehand.
+heads, with `MatMulNBits`, whose activations are rounded per row. The image networks are 8-bit integers with ranges fixed before.
 What else is large has 8 bits per output channel, which ONNX Runtime turns back into floats once, when it loads the file.
 """
 
