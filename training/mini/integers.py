@@ -1,4 +1,4 @@
-"""The image networks in 8-bit integers: a fifth of the time of floats where the processor has instructions for it.
+"""The image networks in 8-bit integers: about a third of the time of floats where the processor has instructions for it.
 
 EfficientNet-Lite was made for this: its activations lie between 0 and 6. The range of every activation is fixed here, from a few
 hundred pictures, so that a picture gives the same features alone and in a batch.
