@@ -64,9 +64,11 @@ def test_the_embeddings_of_the_bank_that_ship_are_those_of_this_model(mini: Mode
 
 
 def test_a_processor_that_may_clip_sums_gets_the_same_embeddings(mini: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    some = [image(stem) for stem in SWAPPED]
     monkeypatch.setattr(onnx, "sums_exactly", lambda: False)  # without VNNI it is so already, and nothing is compared
     other = onnx.open_onnx("mini", MINI, "cpu", 1)
+    options = other.towers.image.get_session_options()
+    assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    some = [image(stem) for stem in (*SWAPPED, *list(samples("openclipart-*", "[a-z]"))[:14])]
     assert np.array_equal(mini.embed_images(some), other.embed_images(some))
 
 

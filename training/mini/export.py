@@ -72,7 +72,7 @@ def export_image(towers: Path, head: ImageHead, path: Path) -> None:
 
 
 def _brief(model: Any, kept: dict[str, str]) -> Any:
-    """Short names for all but inputs and outputs, and no zero points that are nought: together they weigh nearly a megabyte."""
+    """Short names for all but inputs and outputs, no zero points that are nought (nearly a megabyte), and no sets of operators unused."""
     graph = model.graph
     nought = {one.name for one in graph.initializer if one.name.endswith("_zero_point") and not numpy_helper.to_array(one).any()}
     for node in graph.node:
@@ -89,6 +89,10 @@ def _brief(model: Any, kept: dict[str, str]) -> Any:
             part[:] = [names.setdefault(name, f"t{len(names)}") if name else "" for name in part]
     for one in (*graph.initializer, *graph.input, *graph.output):
         one.name = names[one.name]
+    domains = {node.domain for node in graph.node}
+    sets = {one.domain: one.version for one in model.opset_import if one.domain in domains}  # the optimiser names a dozen more
+    del model.opset_import[:]
+    model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in sorted(sets.items()))
     return model
 
 

@@ -55,6 +55,6 @@ def sums_exactly() -> bool:
     ONNX Runtime has a slower way that is exact on every x86 processor (`session.x64quantprecision`); both give the same bytes.
     """
     try:
-        return re.search(r"\bavx(512)?_vnni\b", Path("/proc/cpuinfo").read_text()) is not None
+        return re.search(rb"\bavx(512)?_vnni\b", Path("/proc/cpuinfo").read_bytes()) is not None
     except OSError:
         return False
