@@ -72,7 +72,7 @@ def export_image(towers: Path, head: ImageHead, path: Path) -> None:
 
 
 def _brief(model: Any, kept: dict[str, str]) -> Any:
-    """Short names for all but inputs and outputs, and nothing unused: together with zero points that are nought, nearly a megabyte."""
+    """Short names for all but inputs and outputs, and nothing unused, zero points of nought among it: nearly a megabyte less."""
     graph = model.graph
     nought = {one.name for one in graph.initializer if one.name.endswith("_zero_point") and not numpy_helper.to_array(one).any()}
     for node in graph.node:
