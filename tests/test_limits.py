@@ -185,3 +185,27 @@ def test_no_child_ever_hears_ctrl_c(tmp_path: Path) -> None:
     places = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, str(tmp_path / "script.py")], env=places, capture_output=True, text=True, timeout=60)
     assert done.stdout == "None False\nNone False\n", done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there children are told by a process that forks them")
+def test_ctrl_c_while_a_child_starts_waits_until_it_is_told_all(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import os, signal, threading, time\n"
+        "from multiprocessing import forkserver\n"
+        "from pairloom.child import Child; from poison import tells_its_environment\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "real = forkserver.connect_to_new_process\n"
+        "def interrupted(fds):\n"
+        "    told = real(fds)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)  # the thread below takes it, as a library's may\n"
+        "    time.sleep(0.2)\n"
+        "    return told\n"
+        "if __name__ == '__main__':\n"
+        "    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        "    forkserver.connect_to_new_process = interrupted\n"
+        "    try: Child(tells_its_environment)\n"
+        "    except KeyboardInterrupt: print('stopped')\n"
+    )
+    places = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, str(tmp_path / "script.py")], env=places, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("stopped\n", "")

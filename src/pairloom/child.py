@@ -90,13 +90,23 @@ class Child:
 
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Processes that start in here never see Ctrl-C, which reaches the whole group: the parent alone decides."""
+    """Processes that start in here never see Ctrl-C, which reaches the whole group: the parent alone decides. It hears of it at
+    the end, as a process that was told only half of what it needs ends with a traceback."""
     resource_tracker.ensure_running()  # which would else be started with the first process, and allow Ctrl-C again
+    came: list[int] = []  # another thread, of a library, may take the signal that is blocked in this one
+    handler = signal.getsignal(signal.SIGINT)
+    ours = handler is not None and threading.current_thread() is threading.main_thread()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if ours:
+        signal.signal(signal.SIGINT, lambda signum, _: came.append(signum))
     try:
         yield
     finally:
+        if ours:
+            signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _serve(connection: Connection, environment: dict[str, str], work: Callable[..., None], args: tuple[Any, ...]) -> None:
