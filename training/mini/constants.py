@@ -44,8 +44,8 @@ def embed_views(encoder: Encoder, images: list[Pixels]) -> Array:
     return flat.reshape(len(images), 5, -1)
 
 
-def choose_constants(folder: Path, work: Path, bank_folder: Path, photos_folder: Path | None) -> None:
-    """Print the best choices and write the best."""
+def choose_constants(folder: Path, work: Path, bank_folder: Path, photos_folder: Path | None) -> dict[str, float]:
+    """Print the best choices, write the best, and give it."""
     encoder, others = Encoder(folder), prose(work / "cache", "en")
     others = others[len(others) // 2 : 3 * len(others) // 4]  # the first half was taught, the last quarter is for the test
     bank = encoder.embed_images([read(path) for path in sorted(bank_folder.glob("*.jpg"))])
@@ -67,8 +67,9 @@ def choose_constants(folder: Path, work: Path, bank_folder: Path, photos_folder:
     print("five views:", *(f"{one}: {value:.1f}" for value, one in wide), sep="\n  ")
     path = folder / "pairloom.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
-    settings["pooling"] = {"gamma": gamma, "tau": tau, "tau_view": wide[0][1][2]}
-    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    chosen = {"gamma": gamma, "tau": tau, "tau_view": wide[0][1][2]}
+    path.write_text(json.dumps(settings | {"pooling": chosen}, indent=2) + "\n", encoding="utf-8")
+    return chosen
 
 
 def main() -> None:

@@ -26,14 +26,14 @@ OPSET = 17
 
 
 class HeadEncoder(nn.Module):
-    """The networks' features to the shared space; of three dimensions the exporter makes matrix products, which can be packed."""
+    """Features and colours to the shared space; of three dimensions the exporter makes matrix products, which can be packed."""
 
     def __init__(self, head: ImageHead) -> None:
         super().__init__()
         self.head = head
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, f) to (n, d)."""
+        """(n, f + c) to (n, d)."""
         found: Tensor = self.head(features[:, None])
         return found[:, 0]
 
@@ -62,7 +62,7 @@ def export_image(towers: Path, head: ImageHead, path: Path) -> None:
     """Write image.onnx: the networks as `integers.quantise` wrote them, and the head with its matrices in 4 bits."""
     axes = {"features": {0: "n"}, "image_embeds": {0: "n"}}
     names = {"input_names": ["features"], "output_names": ["image_embeds"]}
-    example = (torch.zeros(2, len(head.mean)),)
+    example = (torch.zeros(2, head.size + len(head.words)),)
     torch.onnx.export(HeadEncoder(head).eval(), example, str(path), **names, dynamic_axes=axes, opset_version=OPSET, dynamo=False)
     below, above = onnx.load(str(towers)), _small(path, 64)
     above.ir_version = below.ir_version = max(above.ir_version, below.ir_version)

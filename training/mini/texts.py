@@ -40,6 +40,14 @@ EVERYDAY = {
     "whale": ("in the ocean", "一头鲸"),
     "shark": ("swimming in the ocean", "一条鲨鱼"),
 }
+WEARERS = ("a man", "a woman", "a boy", "a girl", "a child", "a person", "two people",
+           "a dog", "a car", "a ball", "a bird", "a house", "a flower", "a toy")  # fmt: skip
+COLOURED = ("{who} in a {colour} shirt", "{who} wearing {colour} clothes", "a {colour} shirt", "{colour}", "something {colour}",
+            "a person in {colour}", "a {colour} hat", "a {colour} car", "a {colour} ball", "a {colour} toy",
+            "a {colour} building", "a {colour} dress", "{who} with a {colour} jacket")  # fmt: skip
+LIVING = (*WEARERS[:8], "dogs", "people", "a group of people")
+ACTS = ("", "running", "standing", "playing", "sitting", "jumping")
+GROUNDS = {"grass": ("on the grass", "in a grassy field"), "snow": ("in the snow", "on a snowy hill")}
 Text = tuple[str, str]  # English, Chinese or ""
 
 
@@ -174,3 +182,15 @@ def _general(cache_folder: Path, meaning: Synset) -> list[str]:
                 seen.add(parent)
                 here.append(table[parent])
     return []
+
+
+def colour_texts(colour: str) -> list[str]:
+    """The same short captions with any colour."""
+    made = [frame.replace("{who}", who) for frame in COLOURED for who in (WEARERS if "{who}" in frame else ("",))]
+    return [frame.replace("{colour}", colour) for frame in made]
+
+
+def ground_texts(ground: str) -> list[tuple[str, str]]:
+    """Short captions with what is on the ground, and without."""
+    plain = [f"{who} {act}".strip() for who in LIVING for act in ACTS]
+    return [(f"{text} {where}", text) for text in plain for where in GROUNDS[ground]]

