@@ -15,6 +15,10 @@ from pairloom import Decode
 from pairloom.models import MINI, Model, embed_bank, load, onnx
 from pairloom.models import bank as banks
 
+COLOURS = {"red": "红色", "orange": "橙色", "yellow": "黄色", "green": "绿色", "blue": "蓝色", "purple": "紫色", "pink": "粉色",
+           "brown": "棕色", "black": "黑色", "white": "白色"}  # fmt: skip
+PAINTS = [(200, 20, 30), (240, 130, 20), (240, 220, 40), (30, 140, 40), (30, 60, 190), (120, 40, 160), (240, 130, 180),
+          (100, 60, 30), (10, 10, 10), (250, 250, 250)]  # fmt: skip
 PAIRS = Path(__file__).parents[1] / "examples" / "pairs"
 SWAPPED = {"openclipart-0009-teapot": "A teapot.", "tuxpaint-0014-pelican": "A pelican."}
 
@@ -48,6 +52,19 @@ def test_both_languages_say_the_same(mini: Model) -> None:
             "two children playing football": "两个孩子在踢足球", "an apple": "苹果", "a cup of tea": "一杯茶"}  # fmt: skip
     likeness = mini.embed_texts(list(said)) @ mini.embed_texts(list(said.values())).T
     assert (likeness.argmax(0) == np.arange(len(said))).all()
+
+
+@pytest.mark.parametrize("frame", ["a {} shirt", "something {}", "一个{}的东西"])
+@pytest.mark.parametrize("size", [(256, 256), (120, 400)])
+def test_it_tells_colours_in_both_languages(mini: Model, frame: str, size: tuple[int, int]) -> None:
+    shown = []
+    for paint in PAINTS:
+        pixels = np.full((*size, 3), 128, np.uint8)
+        pixels[size[0] // 4 : size[0] * 3 // 4, size[1] // 4 : size[1] * 3 // 4] = paint
+        shown.append(pixels)
+    said = [frame.format(chinese if "的" in frame else english) for english, chinese in COLOURS.items()]
+    scores = mini.embed_texts(said) @ mini.embed_images(shown).T
+    assert (scores.argmax(1) == np.arange(len(COLOURS))).mean() >= 0.9  # without the shares of colours 0.2 to 0.4
 
 
 def test_a_swapped_text_fits_worse_than_the_right_one(mini: Model) -> None:
