@@ -25,6 +25,11 @@ from pairloom.report.rejected import rejected as find_rejected
 from pairloom.step import STEPS
 
 
+def beside_us() -> dict[str, str]:
+    """The environment of a script that imports from this folder."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+
+
 @pytest.fixture(autouse=True)
 def _bounded() -> Iterator[None]:
     """No test may hang."""
@@ -100,9 +105,8 @@ def test_one_worker_that_dies_takes_the_command_along_and_the_next_finds_out(pai
     )
     (tmp_path / "script.py").write_text(code)
     command = [sys.executable, str(tmp_path / "script.py"), str(pairs), str(tmp_path / "out")]
-    places = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
-    assert subprocess.run(command, env=places, timeout=120).returncode == -signal.SIGSEGV
-    assert subprocess.run(command, env=places, timeout=120).returncode == 0
+    assert subprocess.run(command, env=beside_us(), timeout=120).returncode == -signal.SIGSEGV
+    assert subprocess.run(command, env=beside_us(), timeout=120).returncode == 0
     assert rejects(tmp_path / "out", 1) == [("000012", "pair-010", "read", "crashed")]
     assert verify(tmp_path / "out") == []
 
@@ -154,9 +158,8 @@ def test_a_second_interrupt_ends_a_worker_that_hangs(pairs: Path, tmp_path: Path
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores Ctrl-C\n"
         "if __name__ == '__main__': run(sys.argv[1], sys.argv[2], poisoned('sleeps', '000012'), shard_size=8, workers=2)\n"
     )
-    places = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, str(tmp_path / "script.py"), str(pairs), str(tmp_path / "out")]
-    process = subprocess.Popen(command, env=places, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(command, env=beside_us(), stderr=subprocess.PIPE, start_new_session=True)
     while len(list((tmp_path / "out/manifest").glob("*.json"))) < 2 and process.poll() is None:
         time.sleep(0.05)
     for _ in range(2):
@@ -182,8 +185,8 @@ def test_no_child_ever_hears_ctrl_c(tmp_path: Path) -> None:
         "    for child in Child(tells_whether_it_hears_ctrl_c), Child(tells_whether_it_hears_ctrl_c):\n"
         "        print(child.take(), child.take())\n"
     )
-    places = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([sys.executable, str(tmp_path / "script.py")], env=places, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(command, env=beside_us(), capture_output=True, text=True, timeout=60)
     assert done.stdout == "None False\nNone False\n", done.stderr
 
 
@@ -206,6 +209,6 @@ def test_ctrl_c_while_a_child_starts_waits_until_it_is_told_all(tmp_path: Path) 
         "    try: Child(tells_its_environment)\n"
         "    except KeyboardInterrupt: print('stopped')\n"
     )
-    places = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([sys.executable, str(tmp_path / "script.py")], env=places, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(command, env=beside_us(), capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("stopped\n", "")

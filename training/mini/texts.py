@@ -47,7 +47,7 @@ COLOURED = ("{who} in a {colour} shirt", "{who} wearing {colour} clothes", "a {c
             "a {colour} building", "a {colour} dress", "{who} with a {colour} jacket")  # fmt: skip
 LIVING = (*WEARERS[:8], "dogs", "people", "a group of people")
 ACTS = ("", "running", "standing", "playing", "sitting", "jumping")
-GROUNDS = {"grass": ("on the grass", "in a grassy field"), "snow": ("in the snow", "on a snowy hill")}
+ON_GROUND = {"grass": ("on the grass", "in a grassy field"), "snow": ("in the snow", "on a snowy hill")}
 Text = tuple[str, str]  # English, Chinese or ""
 
 
@@ -193,4 +193,4 @@ def colour_texts(colour: str) -> list[str]:
 def ground_texts(ground: str) -> list[tuple[str, str]]:
     """Short captions with what is on the ground, and without."""
     plain = [f"{who} {act}".strip() for who in LIVING for act in ACTS]
-    return [(f"{text} {where}", text) for text in plain for where in GROUNDS[ground]]
+    return [(f"{text} {where}", text) for text in plain for where in ON_GROUND[ground]]

@@ -123,7 +123,8 @@ def colour_words(student: distill.Student, tokenizer: Any) -> Tensor:
         return torch.from_numpy(distill.embed(student, distill.encode(tokenizer, texts, distill.LONGEST), 1))
 
     colours = torch.stack([embed(colour_texts(name)) for name in NAMES])
-    grounds = [embed([one for one, _ in ground_texts(name)]) - embed([one for _, one in ground_texts(name)]) for name in GROUNDS]
+    pairs = [zip(*ground_texts(name), strict=True) for name in GROUNDS]
+    grounds = [embed(list(there)) - embed(list(without)) for there, without in pairs]
     return torch.cat([(colours - colours.mean(0)).mean(1), torch.stack(grounds).mean(1)])
 
 
