@@ -17,14 +17,16 @@ KINDS = ["whole", "mean", "max", "softmax", "attention"]
 
 
 def test_by_hand() -> None:
-    pooling = Pooling(gamma=2, tau=0.5, tau_view=0.25)
+    pooling = Pooling(gamma=2, threshold=0.5, tau=0.25, tau_view=0.25)
     found = align([[0.4, 0.2], [0.1, 0.1]], [0.05, 0.02], [0.1, 0.05], pooling)
-    first = 0.25 * math.log((math.exp(0.4 / 0.25) + math.exp(0.2 / 0.25)) / 2)
-    raw = [1.0 * math.exp(first / 0.5), 0.25 * math.exp(0.1 / 0.5)]
+    x = [0.25 * math.log((math.exp(0.4 / 0.25) + math.exp(0.2 / 0.25)) / 2) - 0.05, 0.08]
+    counts = [math.log(1 + math.exp((one / 0.1 - 0.5) / 0.25)) for one in x]
+    mean = 0.8 * counts[0] + 0.2 * counts[1]
+    alignment = 0.1 * (0.5 + 0.25 * math.log(math.exp(mean) - 1))
+    raw = [a * (f - mean) / (one - alignment) for a, f, one in zip((0.8, 0.2), counts, x, strict=True)]
     weights = [one / sum(raw) for one in raw]
-    assert found.weights == pytest.approx(weights)
-    assert found.scores == pytest.approx([first - 0.05, 0.08])
-    assert found.alignment == pytest.approx(weights[0] * (first - 0.05) + weights[1] * 0.08)
+    assert found.scores == pytest.approx(x) and found.weights == pytest.approx(weights)
+    assert found.alignment == pytest.approx(alignment) and weights[0] > 0.8
     assert found.views == pytest.approx([weights[0] * 0.4 + weights[1] * 0.1, weights[0] * 0.2 + weights[1] * 0.1])
 
 
@@ -32,6 +34,16 @@ def test_what_says_nothing_gets_no_weight() -> None:
     found = align([[0.3], [0.3], [0.3]], [0.1, 0.3, 0.3], [0.1, 0.01, 0.0])
     assert found.weights[0] > 0.999 and found.weights[2] == 0
     assert found.alignment == pytest.approx(0.2, abs=1e-3)
+
+
+def test_what_fits_another_image_gets_little_weight_and_what_fits_this_one_gets_its_share() -> None:
+    mean, deviation = np.zeros(6), np.full(6, 0.1)
+    mixed = align([[0.3], [0.28], [0.0], [-0.1], [0.05], [-0.3]], mean, deviation)
+    assert mixed.weights[:2].sum() > 0.5 > 0.1 > mixed.weights[5] and 0.1 < mixed.alignment < 0.29
+    assert (np.diff(mixed.weights[[5, 3, 2, 4, 1, 0]]) > 0).all()
+    fitting = align([[0.3], [0.25], [0.2], [0.3], [0.25], [0.2]], mean, deviation)
+    assert fitting.weights.max() < 1.2 * fitting.weights.min()
+    assert fitting.alignment == pytest.approx(0.25, abs=5e-3)
 
 
 def test_one_segment_is_its_score_above_the_bank() -> None:
@@ -43,8 +55,9 @@ def test_the_simple_kinds() -> None:
     s, m, d = [[0.1], [0.3], [0.2]], [0.0, 0.1, 0.2], [0.1, 0.1, 0.1]
     assert align(s, m, d, kind="mean").alignment == pytest.approx(0.2)
     assert align(s, m, d, kind="max").alignment == pytest.approx(0.3)
-    assert align(s, m, d, Pooling(tau=1e-3), "softmax").alignment == pytest.approx(0.3)
-    assert align(s, m, d, Pooling(tau=1e3), "softmax").alignment == pytest.approx(0.2, abs=1e-3)
+    raw = [math.exp(one / 0.1) for one in (0.1, 0.3, 0.2)]
+    expected = sum(one * weight for one, weight in zip((0.1, 0.3, 0.2), raw, strict=True)) / sum(raw)
+    assert align(s, m, d, kind="softmax").alignment == pytest.approx(expected)
 
 
 def test_bank_statistics() -> None:
@@ -72,6 +85,23 @@ def test_invariants(s: np.ndarray, kind: str, data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(rows)))
     moved = align(s[order], m[order], d[order], kind=kind)  # type: ignore[arg-type]
     assert moved.alignment == pytest.approx(found.alignment, abs=1e-9)
+    assert found.scores.min() - 1e-9 <= found.alignment <= found.scores.max() + 1e-9
+
+
+@given(
+    arrays(float, st.integers(1, 6), elements=COSINE),
+    st.floats(0, 2),
+    st.builds(Pooling, st.floats(0, 12), st.floats(-2, 3), st.floats(0.01, 5)),
+    st.data(),
+)
+def test_a_better_match_never_lowers_the_alignment(x: np.ndarray, more: float, pooling: Pooling, data: st.DataObject) -> None:
+    d = data.draw(arrays(float, len(x), elements=st.floats(0, 1)))
+    place = data.draw(st.integers(0, len(x) - 1))
+    better = x + more * (np.arange(len(x)) == place)
+    before, after = (align(one[:, None], np.zeros(len(x)), d, pooling) for one in (x, better))
+    assert after.alignment >= before.alignment - 1e-9
+    order = np.argsort(x)
+    assert (np.diff(align(x[order, None], np.zeros(len(x)), np.full(len(x), 0.1), pooling).weights) >= -1e-9).all()
 
 
 @given(arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3)), elements=COSINE), st.sampled_from(KINDS))

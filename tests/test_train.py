@@ -59,8 +59,9 @@ def bank() -> np.ndarray:
 @pytest.mark.parametrize("loss", ["infonce", "sigmoid"])
 def test_training_learns_what_untrained_attention_can_not_know(bank: np.ndarray, loss: str) -> None:
     seen: list[Epoch] = []
+    pooling = Pooling(2.0, tau_view=0.1)
     fitting = dataclasses.replace(QUICK, loss=loss, epochs=80, patience=80, validation=0.3)  # type: ignore[arg-type]
-    head, epochs = fit_attention_head(constructed(known=0.7), bank, Pooling(2.0), fitting, show=seen.append)
+    head, epochs = fit_attention_head(constructed(known=0.7), bank, pooling, fitting, show=seen.append)
     assert seen == epochs and [epoch.number for epoch in epochs] == list(range(len(epochs)))
     losses = [epoch.loss for epoch in epochs[1:]]
     assert epochs[0].loss is None and losses[-1] < 0.5 * losses[0]  # type: ignore[operator]
@@ -68,7 +69,7 @@ def test_training_learns_what_untrained_attention_can_not_know(bank: np.ndarray,
     assert best.best and best.reciprocal_rank > 0.9 > 0.4 > epochs[0].reciprocal_rank
     # The head is that of the best epoch, and pairs that it never saw gain as well.
     unseen = constructed(60, new=True, known=0.7)
-    assert found(head, unseen, bank) > 0.9 > 0.5 > found(AttentionHead.untrained(bank, Pooling(2.0)), unseen, bank)
+    assert found(head, unseen, bank) > 0.9 > 0.5 > found(AttentionHead.untrained(bank, pooling), unseen, bank)
 
 
 def found(head: AttentionHead, pairs: Pairs, bank: np.ndarray) -> float:
@@ -340,7 +341,7 @@ def test_a_head_of_another_model_and_files_that_are_none(model: str, images: str
         good.to_bytes()[:-50],
         dataclasses.replace(good, null=good.null[:-1]).to_bytes(),
         dataclasses.replace(good, text=good.text * np.nan).to_bytes(),
-        dataclasses.replace(good, pooling=Pooling(1, 0)).to_bytes(),
+        dataclasses.replace(good, pooling=Pooling(1, 0.5, 0)).to_bytes(),
     ]
     for data in broken:
         bad.write_bytes(data)

@@ -24,6 +24,8 @@ from pairs import Example, bilingual, drawings, load_pairs
 from PIL import Image
 from texts import prose
 
+from pairloom.alignment.attention import Pooling
+
 
 def flickr(folder: Path, tars: Sequence[int]) -> Iterator[tuple[Pixels, list[str]]]:
     """Photographs with their captions, in the order of the tar files."""
@@ -105,7 +107,7 @@ def photographs(encoder: Encoder, folder: Path, work: Path, bank: Array) -> list
     lines = both_ways("Flickr8k, one caption", images, encoder.embed_texts([captions[0] for _, captions in some]))
     others = prose(work / "cache", "en")
     others = others[3 * len(others) // 4 :]
-    constants = tuple(encoder.settings["pooling"][name] for name in ("gamma", "tau", "tau_view"))
+    constants = Pooling(**encoder.settings["pooling"])
     for name, texts in (("long text", [pooling.mix(captions, others, number) for number, (_, captions) in enumerate(some)]),
                         ("five captions alone", [captions for _, captions in some])):  # fmt: skip
         long = pooling.embed_long(encoder, texts)

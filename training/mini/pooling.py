@@ -1,4 +1,4 @@
-"""Attention over segments for long texts, as the design has it, and the choice of its three constants on validation data."""
+"""Attention over segments for long texts, as the package has it, and the choice of its constants on validation data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from encoder import Array, Encoder
 
-Constants = tuple[float, float, float]  # gamma, tau, tau_view
-GAMMAS = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 14.0)
-TAUS = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
+from pairloom.alignment.attention import Pooling, align_each, bank_statistics
+
+GAMMAS = (2.0, 3.0, 4.0, 6.0)
+THRESHOLDS = (0.5, 0.75, 1.0, 1.25, 1.5)
+TAUS = (0.2, 0.3, 0.4, 0.6)
 VIEW_TAUS = (0.01, 0.03, 0.1, 0.3)
 
 
@@ -44,26 +46,17 @@ def embed_long(encoder: Encoder, texts: Sequence[Sequence[str]]) -> list[LongTex
     return found
 
 
-def joined(sentences: Array, views: Array, tau_view: float) -> Array:
-    """Similarity of sentences (k, d) with images (n, v, d): a soft maximum over the views, (k, n)."""
-    match = np.einsum("kd,nvd->knv", sentences, views)
-    return np.asarray(tau_view * np.log(np.exp(match / tau_view).mean(-1)), np.float32)
-
-
-def score(texts: Sequence[LongText], images: Array, bank: Array, constants: Constants) -> Array:
-    """Alignment of every text with every image: informativeness times relevance, bank mean subtracted."""
-    gamma, tau, tau_view = constants
+def score(texts: Sequence[LongText], images: Array, bank: Array, constants: Pooling) -> Array:
+    """Alignment of every text with every image (n, d), or with its views (n, v, d)."""
+    views = images if images.ndim == 3 else images[:, None]
     rows = []
     for text in texts:
-        against = text.sentences @ bank.T
-        mean, spread = against.mean(1), against.std(1)
-        match = joined(text.sentences, images, tau_view) if images.ndim == 3 else text.sentences @ images.T
-        weight = (spread / spread.max())[:, None] ** gamma * np.exp((match - match.max(0)) / tau)
-        rows.append((weight / weight.sum(0) * (match - mean[:, None])).sum(0))
+        cosines = np.einsum("sd,nvd->snv", text.sentences, views)
+        rows.append(align_each(cosines, *bank_statistics(text.sentences, bank), constants))
     return np.stack(rows)
 
 
-def policies(texts: Sequence[LongText], images: Array, bank: Array, constants: Constants) -> dict[str, Array]:
+def policies(texts: Sequence[LongText], images: Array, bank: Array, constants: Pooling) -> dict[str, Array]:
     """The same under simpler rules, for comparison."""
     return {
         "first 512 characters": np.stack([text.head for text in texts]) @ images.T,
@@ -80,9 +73,7 @@ def accuracy(scores: npt.NDArray[np.float32]) -> float:
     return 100 * float(ten_way(ranks(scores), len(scores)).mean())
 
 
-def choose(
-    sets: Sequence[tuple[Sequence[LongText], Array]], bank: Array, grid: Sequence[Constants]
-) -> list[tuple[float, Constants]]:
+def choose(sets: Sequence[tuple[Sequence[LongText], Array]], bank: Array, grid: Sequence[Pooling]) -> list[tuple[float, Pooling]]:
     """Mean accuracy over the validation sets under each choice of constants, the best first."""
     table = [(float(np.mean([accuracy(score(texts, images, bank, one)) for texts, images in sets])), one) for one in grid]
-    return sorted(table, reverse=True)
+    return sorted(table, key=lambda row: -row[0])

@@ -185,7 +185,7 @@ def main() -> None:
         ours = {"context_length": CONTEXT, "dimension": distill.DIMENSION, "pad_token_id": 1, "languages": ["en", "zh"]}
         write_settings(folder, MODE, SIZE, pixels, {**ours, "license": LICENCE, "pooling": pooling})
 
-    write(first, ("train",), {"gamma": 6.0, "tau": 0.1, "tau_view": 0.1})  # better ones are chosen next
+    write(first, ("train",), {})  # constants are chosen next
     build_bank(first, arguments.work, arguments.bank)
     write(out, ("train", "val"), choose_constants(first, arguments.work, arguments.bank, arguments.flickr))
 

@@ -1,14 +1,20 @@
 """Attention over segments of a text and views of an image: similarities in, one score out. Arrays only, no training.
 
 A long text says much that no image shows. Of its segments j, the cosine s(j,v) with each view v of the image is known, and so
-are the mean m(j) and the standard deviation d(j) of the segment's cosine over a bank of unrelated images. Then
+are the mean m(j) and the standard deviation d(j) of the segment's cosine over a bank of unrelated images. Then, with D = max d,
 
-    c(j) = tau_view * log(mean over v of exp(s(j,v) / tau_view))      how well it fits the views, between their mean and maximum
-    w(j) ∝ (d(j) / max d)^gamma * exp(c(j) / tau), summing to 1       informativeness times relevance
-    alignment = sum over j of w(j) * (c(j) - m(j))
+    x(j) = tau_view * log(mean over v of exp(s(j,v) / tau_view)) - m(j)     how well it matches, above what any image does
+    a(j) ∝ (d(j) / D)^gamma, summing to 1                                   informativeness
+    f(x) = log(1 + exp((x / D - threshold) / tau))                          what counts: much above the threshold, little below
+    alignment = A where f(A) = sum over j of a(j) * f(x(j))                 the mean of x through f
+
+That is a mean of the segments' matches, weighed by informativeness times relevance: A = sum of w(j) * x(j) with
+
+    w(j) ∝ a(j) * (f(x(j)) - f(A)) / (x(j) - A), summing to 1
 
 A sentence that shows nothing is about equally similar to every image: its d is small and it gets no weight. A sentence about
-something else is not similar to this image: its c is small.
+something else does not match this image: its x is below the threshold, where f is flat. Sentences that all match get weight alike.
+A segment that matches better never lowers the alignment, and that of one segment is its x.
 """
 
 from __future__ import annotations
@@ -22,15 +28,23 @@ from pairloom.choices import Kind
 
 Floats = npt.NDArray[np.float64]
 
+LEAST = 1e-6
+"""The least deviation over a bank that is told from none, in units of cosine."""
+
+_SOFTMAX = 0.1  # the temperature of plain softmax pooling, in units of cosine
+_FAR = -30.0  # so far below the threshold softplus is the exponential
+_NEAR = 1e-5  # so near each other a slope between two values is the derivative in their middle
+
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
-    """The constants of attention, chosen for each model on validation data: the exponent of informativeness, and the
-    temperatures, in units of cosine, of relevance and of the maximum over views."""
+    """The constants of attention, chosen for each model on validation data: the exponent of informativeness, the threshold and
+    temperature of relevance, in units of D, and the temperature, in units of cosine, of the soft maximum over views."""
 
-    gamma: float = 10.0
-    tau: float = 0.2
-    tau_view: float = 0.1
+    gamma: float = 4.0
+    threshold: float = 0.75
+    tau: float = 0.3
+    tau_view: float = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +79,7 @@ def align(
     """Pool the cosines of s segments with v views, float (s, v); `mean` and `deviation`, float (s,), are of the bank.
 
     `attention` is described above. The other kinds take no notice of the bank and are what it is measured against: the `mean`
-    and the `max` of c over segments, `softmax` weights by relevance alone. `whole` is for the one segment that a whole text is.
+    and the `max` over segments of x + m, and `softmax`, weights ∝ exp((x + m) / 0.1). `whole` is for the one segment that a whole text is.
 
     Raises:
         ValueError: if there is no segment or no view, or if a number is not finite.
@@ -87,6 +101,23 @@ def align_each(
     return np.asarray((weights * scores).sum(axis=0))
 
 
+def attend(match: Floats, prior: Floats, unit: float, pooling: Pooling) -> Floats:
+    """The weights w (s, ...) of segments that match so well, x (s, ...), in units of D = `unit`, with the logarithms of
+    informativeness `prior`, which need not be normalised, of the same shape or (s, 1, ...)."""
+    u = (match / unit - pooling.threshold) / pooling.tau
+    prior = prior - _log_sum_exp(prior)
+    logs = _log_softplus(u)  # as logarithms, for far below the threshold nothing else would be left of f
+    mean = _log_sum_exp(prior + logs)
+    level = _inverse_log_softplus(mean)
+    away = u - level
+    near = np.abs(away) < _NEAR
+    # slopes over f(A); no weight needs more than exp(700), for f(A) is no less than a(j) * f(x(j))
+    slopes = np.expm1(np.minimum(logs - mean, 700.0)) / np.where(near, 1.0, away)
+    slopes = np.where(near, np.exp(-np.logaddexp(0.0, -(u + level) / 2) - mean), slopes)
+    weights = np.exp(prior) * slopes
+    return np.asarray(weights / weights.sum(axis=0))
+
+
 def _pooled(s: Floats, mean: npt.ArrayLike, deviation: npt.ArrayLike, pooling: Pooling, kind: Kind) -> tuple[Floats, Floats]:
     """Weights and scores of segments, which are the first axis; views are the last."""
     shape = (-1,) + (1,) * (s.ndim - 2)
@@ -94,20 +125,38 @@ def _pooled(s: Floats, mean: npt.ArrayLike, deviation: npt.ArrayLike, pooling: P
     if not s.size or not all(np.isfinite(part).all() for part in (s, m, d)):
         raise ValueError("similarities must be finite, with at least one segment and one view")
     fit = pooling.tau_view * _log_mean_exp(s / pooling.tau_view)
-    return _weights(fit, d, pooling, kind), fit - m if kind == "attention" else fit
+    if kind == "attention":
+        unit = float(d.max())
+        if unit < LEAST:  # nothing tells one segment from another
+            return attend(fit - m, np.zeros_like(d), 1.0, pooling), fit - m
+        with np.errstate(divide="ignore"):  # what is the same with every image gets no weight at all
+            return attend(fit - m, np.log((d / unit) ** pooling.gamma), unit, pooling), fit - m
+    return _weights(fit, kind), fit
 
 
-def _weights(fit: Floats, deviation: Floats, pooling: Pooling, kind: Kind) -> Floats:
+def _weights(fit: Floats, kind: Kind) -> Floats:
     if kind in ("whole", "mean"):
         return np.full(fit.shape, 1 / len(fit))
     if kind == "max":
-        return np.asarray(np.arange(len(fit)).reshape(deviation.shape) == fit.argmax(axis=0), np.float64)
-    logits = fit / pooling.tau
-    if kind == "attention" and deviation.max() > 0:
-        with np.errstate(divide="ignore"):  # what is the same with every image gets no weight at all
-            logits = logits + pooling.gamma * np.log(deviation / deviation.max())
-    weights = np.exp(logits - logits.max(axis=0))
+        places = np.arange(len(fit)).reshape((-1,) + (1,) * (fit.ndim - 1))
+        return np.asarray(places == fit.argmax(axis=0), np.float64)
+    weights = np.exp((fit - fit.max(axis=0)) / _SOFTMAX)
     return np.asarray(weights / weights.sum(axis=0))
+
+
+def _log_softplus(u: Floats) -> Floats:
+    return np.where(u < _FAR, u, np.log(np.logaddexp(0.0, np.maximum(u, _FAR))))
+
+
+def _inverse_log_softplus(logs: Floats) -> Floats:
+    y = np.exp(np.maximum(logs, _FAR))
+    return np.where(logs < _FAR, logs, y + np.log(-np.expm1(-y)))
+
+
+def _log_sum_exp(values: Floats) -> Floats:
+    """Over the first axis, which stays, without overflow."""
+    top = values.max(axis=0, keepdims=True)
+    return np.asarray(top + np.log(np.exp(values - top).sum(axis=0, keepdims=True)))
 
 
 def _log_mean_exp(values: Floats) -> Floats:

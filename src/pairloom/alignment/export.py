@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pairloom.alignment.trained import LEAST, AttentionHead
+from pairloom.alignment.attention import LEAST
+from pairloom.alignment.trained import AttentionHead
 from pairloom.extras import need
+
+_FAR, _LOW, _NEAR = -30.0, -6.0, 0.02  # where float32 asks for other forms of the same
 
 
 def head_graph(head: AttentionHead) -> bytes:
@@ -29,7 +32,8 @@ def head_graph(head: AttentionHead) -> bytes:
     away = graph("Sub", cosines, mean)
     spread = graph("Sqrt", graph("ReduceMean", graph("Mul", away, away), graph.constant([1]), keepdims=0))
     spread = graph("Max", spread, graph.constant(LEAST))
-    share = graph("Log", graph("Div", spread, graph("ReduceMax", spread)))
+    unit = graph("ReduceMax", spread)
+    share = graph("Log", graph("Div", spread, unit))
     own = graph("Squeeze", graph("MatMul", text, graph.constant(head.segment[:, None])), graph.constant([1]))
     prior = graph("Add", graph("Mul", share, graph.constant(p.gamma)), own)
     across = graph("Transpose", text, perm=[1, 0])
@@ -44,7 +48,8 @@ def head_graph(head: AttentionHead) -> bytes:
     above = graph("Sub", s, graph("Transpose", mean, perm=[1, 0]))
     values = graph("Concat", above, graph("Sub", null, null), axis=1)  # the null token counts for nothing
     graph("ReduceSum", graph("Mul", attention, values), graph.constant([1]), keepdims=0, name="scores")
-    graph("Softmax", graph("Add", graph("Div", "scores", graph.constant(p.tau)), prior), axis=-1, name="weights")
+    u = graph("Div", graph("Sub", graph("Div", "scores", unit), graph.constant(p.threshold)), graph.constant(p.tau))
+    graph.attended(u, prior)
     graph("ReduceSum", graph("Mul", "weights", "scores"), graph.constant([1]), keepdims=0, name="alignment")
     d = len(head.null)
     inputs: dict[str, list[str | int]] = {"segments": ["s", d], "views": ["n", "v", d], "bank": ["b", d]}
@@ -73,6 +78,27 @@ class _Graph:
     def mapped(self, vectors: str, weights: npt.NDArray[np.float32]) -> str:
         moved = self("Add", vectors, self("MatMul", vectors, self.constant(weights)))
         return self("Div", moved, self("ReduceL2", moved, self.constant([-1])))
+
+    def attended(self, u: str, prior: str) -> None:
+        """`weights`, as `attend` in `pairloom.alignment.attention` has them, but in float32."""
+        far = self.constant(_FAR)
+        logs = self("Log", self("Softplus", self("Max", u, far)))
+        logs = self("Where", self("Less", u, far), u, logs)
+        prior = self("LogSoftmax", prior, axis=-1)
+        mean = self("ReduceLogSumExp", self("Add", logs, prior), self.constant([1]))
+        # far below, log(exp(y) - 1) is log(y) + y / 2; float32 has not the digits for more
+        y = self("Exp", mean)
+        above = self("Add", y, self("Log", self("Sub", self.constant(1.0), self("Exp", self("Neg", y)))))
+        below = self("Add", mean, self("Div", y, self.constant(2.0)))
+        level = self("Where", self("Less", mean, self.constant(_LOW)), below, above)
+        away = self("Sub", u, level)
+        near = self("Less", self("Abs", away), self.constant(_NEAR))
+        rise = self("Sub", self("Exp", self("Min", self("Sub", logs, mean), self.constant(80.0))), self.constant(1.0))
+        slopes = self("Div", rise, self("Where", near, self.constant(1.0), away))
+        middle = self("Div", self("Add", u, level), self.constant(2.0))
+        steep = self("Exp", self("Neg", self("Add", self("Softplus", self("Neg", middle)), mean)))
+        raw = self("Mul", self("Exp", prior), self("Where", near, steep, slopes))
+        self("Div", raw, self("ReduceSum", raw, self.constant([1])), name="weights")
 
     def to_bytes(self, inputs: dict[str, list[str | int]], outputs: dict[str, list[str]]) -> bytes:
         helper, kind = self._onnx.helper, self._onnx.TensorProto.FLOAT

@@ -5,10 +5,9 @@ the mapped vectors, s(j,v) and the bank's mean m(j) and standard deviation d(j) 
 
     a(j,·)    = softmax over the views and one null token of s(j,v) / tau_view - log(number of views), t(j) . null / tau_view
     x(j)      = sum over v of a(j,v) * (s(j,v) - m(j))                 what attends to the null token counts for nothing
-    w(j)      ∝ exp(x(j) / tau + gamma * log(d(j) / max d) + t(j) . segment), summing to 1
-    alignment = sum over j of w(j) * x(j)
+    log a(j)  = gamma * log(d(j) / max d) + t(j) . segment + constant, so that all a sum to 1
 
-The image is thus conditioned on the text that it is scored against. With A = B = 0, the null token at the mean of the bank and
+and from x and a weights and alignment come as they do there. The image is thus conditioned on the text that it is scored against. With A = B = 0, the null token at the mean of the bank and
 `segment` = 0, this is training-free attention but for the null token. Training begins there, or at maps in closed form where the
 model's encoders are strangers to each other.
 """
@@ -26,7 +25,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from pairloom.alignment.attention import Alignment, Pooling, bank_statistics
+from pairloom.alignment.attention import LEAST, Alignment, Pooling, attend, bank_statistics
 from pairloom.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
@@ -35,10 +34,7 @@ Array = npt.NDArray[np.float32]
 FILE = "head.safetensors"
 """The name of the head in the folder that training writes."""
 
-LEAST = 1e-6
-"""The least deviation over a bank; one below says nothing, and its logarithm must stay finite."""
-
-_FORM = "pairloom attention head 1"
+_FORM = "pairloom attention head 2"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,15 +100,13 @@ class AttentionHead:
         each = np.exp(logits - top[..., None])
         share = each / (each.sum(axis=-1) + np.exp(null - top))[..., None]
         fit = (share * (s - mean.reshape(*shape, 1))).sum(axis=-1)
-        relevance = fit / self.pooling.tau + prior.reshape(shape)
-        weights = np.exp(relevance - relevance.max(axis=0))
-        return np.asarray(weights / weights.sum(axis=0)), np.asarray(fit)
+        return attend(fit, prior.reshape(shape), float(spread.max()), self.pooling), np.asarray(fit)
 
     def to_bytes(self) -> bytes:
         """The head as a safetensors file; the same head gives the same bytes."""
         p = self.pooling
         tensors = {"text": self.text, "image": self.image, "null": self.null, "segment": self.segment,
-                   "constants": np.array([p.gamma, p.tau, p.tau_view])}  # fmt: skip
+                   "constants": np.array([p.gamma, p.threshold, p.tau, p.tau_view])}  # fmt: skip
         said = {"form": _FORM, "model": self.model, "identity": self.identity}
         # one entry, for safetensors writes several in no fixed order
         return save(tensors, {"pairloom": json.dumps(said, sort_keys=True)})
@@ -168,12 +162,12 @@ def _read(path: Path, changed: int, size: int) -> AttentionHead:
 
 def _checked(tensors: dict[str, npt.NDArray[np.generic]], model: str, identity: str) -> AttentionHead:
     width = len(tensors["null"])
-    shapes = {"text": (width, width), "image": (width, width), "null": (width,), "segment": (width,), "constants": (3,)}
+    shapes = {"text": (width, width), "image": (width, width), "null": (width,), "segment": (width,), "constants": (4,)}
     if {name: array.shape for name, array in tensors.items()} != shapes:
         raise ValueError("its arrays don't fit together")
     parts = {name: array.astype(np.float32) for name, array in tensors.items() if name != "constants"}
     constants = [float(one) for one in tensors["constants"].astype(np.float64)]
-    if not np.isfinite(np.concatenate([*map(np.ravel, parts.values()), constants])).all() or min(constants[1:]) <= 0:
+    if not np.isfinite(np.concatenate([*map(np.ravel, parts.values()), constants])).all() or min(constants[2:]) <= 0:
         raise ValueError("its numbers make no sense")
     return AttentionHead(**parts, pooling=Pooling(*constants), model=model, identity=identity)
 

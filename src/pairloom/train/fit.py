@@ -37,11 +37,12 @@ from pairloom.writers.parts import write_whole
 
 Ints = npt.NDArray[np.int64]
 
-_FORM = 2  # of what a checkpoint holds
+_FORM = 3  # of what a checkpoint holds
 _MAPS = ("text", "image")
 _GENTLY = 0.3  # of the rate, where training begins with maps: what is whitened is soon known by heart
 _BLOCK = 32  # texts scored at a time there
 _ROWS = 256  # vectors whose cosines are kept as they are, a batch
+_FAR = -30.0  # so far below the threshold softplus is the exponential
 _RECENT = 8  # Shamir and Zhang's eta: the mean lags about a tenth of all steps behind
 
 
@@ -124,7 +125,7 @@ class _Run:
         values: dict[str, Any] = {name: getattr(head, name) for name in (*_MAPS, "null", "segment")}
         p = head.pooling
         # temperatures as logarithms, so that they stay positive
-        values |= {"gamma": p.gamma, "tau": math.log(p.tau), "tau_view": math.log(p.tau_view)}
+        values |= {"gamma": p.gamma, "threshold": p.threshold, "tau": math.log(p.tau), "tau_view": math.log(p.tau_view)}
         values |= {"scale": math.log(20.0), "bias": -5.0}
         return {name: self._torch.tensor(value, dtype=self._torch.float32) for name, value in values.items()}
 
@@ -229,16 +230,18 @@ class _Run:
         torch = self._torch
         cosines = texts @ mapped(self._bank, p["image"]).T
         mean, spread = cosines.mean(-1), cosines.var(-1, correction=0).clamp_min(1e-12).sqrt()
-        most = by_text(spread, there, 0.0).amax(1)[there.nonzero()[:, 0]]
-        prior = p["gamma"] * (spread / most).log() + texts @ p["segment"]
+        unit = by_text(spread, there, 0.0).amax(1)
+        most = unit[there.nonzero()[:, 0]]
+        prior = by_text(p["gamma"] * (spread / most).log() + texts @ p["segment"], there, -math.inf).log_softmax(1)
         s = torch.einsum("fd,ivd->fiv", texts, views)
         width = p["tau_view"].exp()
         logits = (s / width - seen.sum(1).log()[:, None]).masked_fill(~seen, -math.inf)
         null = (texts @ p["null"] / width)[:, None, None].expand(*s.shape[:2], 1)
         share = torch.cat([logits, null], -1).softmax(-1)[..., :-1]
         fit = (share * (s - mean[:, None, None])).sum(-1)
-        relevance = fit / p["tau"].exp() + prior[:, None]
-        return (by_text(relevance, there, -math.inf).softmax(1) * by_text(fit, there, 0.0)).sum(1)
+        counts = _log_softplus(torch, (fit / most[:, None] - p["threshold"]) / p["tau"].exp())
+        mean = (by_text(counts, there, 0.0) + prior[..., None]).logsumexp(1)
+        return unit[:, None] * (p["threshold"] + p["tau"].exp() * _inverse_log_softplus(torch, mean))
 
     def _start_of(self, plain: AttentionHead, others: Iterator[AttentionHead]) -> dict[str, Any]:
         """The numbers of `plain`, or of the best of the others if by it texts find their images no better than by chance."""
@@ -273,8 +276,19 @@ class _Run:
 
 
 def _head(values: Mapping[str, Any]) -> AttentionHead:
-    pooling = Pooling(float(values["gamma"]), math.exp(values["tau"]), math.exp(values["tau_view"]))
+    gamma, threshold, tau, tau_view = (float(values[name]) for name in ("gamma", "threshold", "tau", "tau_view"))
+    pooling = Pooling(gamma, threshold, math.exp(tau), math.exp(tau_view))
     return AttentionHead(values["text"], values["image"], values["null"], values["segment"], pooling)
+
+
+def _log_softplus(torch: Any, u: Any) -> Any:
+    """As in `pairloom.alignment.attention`; what is not chosen is kept finite, or its gradient would spoil the other's."""
+    return torch.where(u < _FAR, u, torch.nn.functional.softplus(u.clamp_min(_FAR)).log())
+
+
+def _inverse_log_softplus(torch: Any, logs: Any) -> Any:
+    y = logs.clamp_min(_FAR).exp()
+    return torch.where(logs < _FAR, logs, y + (-torch.expm1(-y)).log())
 
 
 def _found(scores: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> tuple[float, float]:
