@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from sources import all_sources
 
-from pairloom.alignment.attention import Kind, align_each, bank_statistics
+from pairloom.alignment.attention import Bank, Kind, align_each
 from pairloom.models import Model, load
 from pairloom.models.bank import embed_bank
 from pairloom.steps.segment import sentences
@@ -87,11 +87,11 @@ def scores(model: Model, texts: list[str], images: np.ndarray, read: Read, kind:
     pieces = [read(text) for text in texts]
     flat = list(dict.fromkeys(piece for row in pieces for piece in row))
     known = dict(zip(flat, model.embed_texts(flat), strict=True))
-    bank = embed_bank(model)
+    bank = Bank.of(embed_bank(model))
     rows = []
     for row in pieces:
         vectors = np.stack([known[piece] for piece in row]).astype(np.float64)
-        rows.append(align_each((vectors @ images.T)[:, :, None], *bank_statistics(vectors, bank), model.pooling, kind))
+        rows.append(align_each((vectors @ images.T)[:, :, None], *bank.statistics(vectors), model.pooling, kind))
     return np.stack(rows)
 
 

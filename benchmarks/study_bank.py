@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairloom import Recipe, evaluate
-from pairloom.alignment.attention import align_each, bank_statistics
+from pairloom.alignment.attention import Bank, align_each
 from pairloom.compare.features import Known, Policy, Widest, compute
 from pairloom.compare.measure import score_matrix
 from pairloom.compare.scorers import Pooled
@@ -33,8 +33,8 @@ NEIGHBOURS, SHARES = (1, 4, 16, 64), (0.25, 0.5, 0.75, 1.0)
 class Uncorrected(Pooled):
     """Attention without the bank's mean taken off; the weights are the same."""
 
-    def align_cosines(self, texts: Floats, cosines: Floats, bank: Floats) -> Floats:
-        mean, deviation = bank_statistics(texts, bank)
+    def align_cosines(self, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
+        mean, deviation = bank.statistics(texts)
         return align_each(cosines, np.zeros_like(mean), deviation, self.pooling, self.kind)
 
 

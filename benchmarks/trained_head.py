@@ -31,6 +31,7 @@ import numpy as np
 from long_text import PROSE, WAYS, photos, prose, split
 from PIL import Image
 
+from pairloom.alignment.attention import Bank
 from pairloom.alignment.head import fit_head
 from pairloom.alignment.metrics import bootstrap, matches, paired, ranks
 from pairloom.compare.scorers import Pooled, Scorer
@@ -116,16 +117,16 @@ def documents(own: Sequence[Sequence[Any]], filler: Sequence[Any], seed: int) ->
     return made
 
 
-def pooled(texts: np.ndarray, bank: np.ndarray, gamma: float) -> np.ndarray:
+def pooled(texts: np.ndarray, bank: Bank, gamma: float) -> np.ndarray:
     """What the closed-form head is fitted to: the sentences weighted by how informative they are."""
-    spread = (texts.astype(np.float64) @ bank.T).std(axis=1)
+    _, spread = bank.statistics(texts)
     vector = (spread / max(spread.max(), 1e-12)) ** gamma @ texts
     return vector / np.linalg.norm(vector)
 
 
 def scores(scorer: Scorer, texts: Sequence[np.ndarray], images: np.ndarray, bank: np.ndarray) -> np.ndarray:
     """How well each text fits each image, float (texts, images)."""
-    views, known = scorer.images(images), scorer.images(bank)
+    views, known = scorer.images(images), scorer.bank(bank)
     mapped = [scorer.texts(text) for text in texts]
     return np.stack([scorer.align_cosines(text, (text @ views.T)[:, :, None], known) for text in mapped])
 
@@ -149,7 +150,8 @@ def measure(source: Source, filler: tuple[np.ndarray, list[str]], model: Model, 
     }
     heads = {kind: fitted(pairs_of(learn, part), bank, model, options, kind) for kind, (part, _) in texts.items()}
     heads["one by one"] = fitted(each_alone(learn), bank, model, options, "one by one", MANY)
-    flat = np.stack([pooled(text, bank, model.pooling.gamma) for text in texts["mixed"][0]])
+    known = Bank.of(bank)
+    flat = np.stack([pooled(text, known, model.pooling.gamma) for text in texts["mixed"][0]])
     ridge, _ = fit_head(flat, learn.images, np.arange(len(rest)), seed)
     plain, closed = Pooled(model.pooling, "attention"), Pooled(model.pooling, "attention", ridge)
     single = [one[None] for part in held.own for one in part]

@@ -25,7 +25,7 @@ from pairloom import (
     score,
     verify,
 )
-from pairloom.alignment.attention import align
+from pairloom.alignment.attention import Bank, align
 from pairloom.batch import Batch, Row
 from pairloom.errors import UsageError
 from pairloom.models import Model, bank_digest, embed_bank, load
@@ -67,14 +67,13 @@ def scored(step: Align, rows: list[Row] = ROWS, clean: bool = True) -> Batch:
 def test_scores_are_those_of_the_arithmetic(model: str, bank: str) -> None:
     batch = scored(Align(model, bank=bank, views="whole"))
     towers = load(model)
-    reference = embed_bank(towers, bank)
+    reference = Bank.of(embed_bank(towers, bank))
     for row in batch.table.to_pylist():
         image = towers.embed_images([batch.pixels[int(row["key"])]])  # type: ignore[index]
         for caption, text in enumerate(row["texts"]):
             own = [place for place, cell in enumerate(row["segments"]) if cell["caption"] == caption]
             texts = towers.embed_texts([text[row["segments"][place]["start"] : row["segments"][place]["end"]] for place in own])
-            cosines = texts @ reference.T
-            expected = align(texts @ image.T, cosines.mean(1), cosines.std(1), towers.pooling)
+            expected = align(texts @ image.T, *reference.statistics(texts), towers.pooling)
             assert row["caption_alignments"][caption] == pytest.approx(expected.alignment, abs=2e-4)
             assert [row["segment_weights"][place] for place in own] == pytest.approx(expected.weights, abs=2e-4)
             assert [row["segment_scores"][place] for place in own] == pytest.approx(expected.scores, abs=2e-4)

@@ -14,7 +14,7 @@ from conftest import picture
 from model_files import WORDS, onnx_model
 
 from pairloom import Align, Recipe, Segment, Truncate, UsageError, compare, readers
-from pairloom.alignment.attention import Pooling, align, bank_statistics
+from pairloom.alignment.attention import Bank, Pooling, align
 from pairloom.alignment.head import fit_head, fit_ridge
 from pairloom.batch import Batch
 from pairloom.compare.features import Features
@@ -287,7 +287,7 @@ def test_a_matrix_of_scores_is_each_text_with_each_image_and_equal_images_tie() 
     pooling = Pooling()
     scores = score_matrix(features, np.arange(len(images)), bank, Pooled(pooling, "attention"))
     for text, row in zip(texts, scores, strict=True):
-        expected = [align(text.astype(float) @ image.T, *bank_statistics(text, bank), pooling).alignment for image in images]
+        expected = [align(text.astype(float) @ image.T, *Bank.of(bank).statistics(text), pooling).alignment for image in images]
         assert row == pytest.approx(expected, abs=1e-6)
         assert (row[75:] == row[:40]).all()
 

@@ -16,6 +16,7 @@ import pytest
 from checkpoints import KINDS, checkpoint
 from images import picture
 
+from pairloom.alignment.attention import Pooling
 from pairloom.errors import UsageError
 from pairloom.models import Model, load
 from pairloom.models.device import onnx_device, torch_device
@@ -96,13 +97,13 @@ def test_short_texts_are_not_padded_to_the_length_of_long_ones(folder: Path) -> 
 
 def test_what_a_checkpoint_says_of_itself(folder: Path, tmp_path: Path) -> None:
     model = load(f"hf:{folder}", "cpu")
-    assert (model.device, model.precision, model.languages, model.pooling.gamma) == ("cpu", "float32", (), 10)
+    assert (model.device, model.precision, model.languages, model.pooling) == ("cpu", "float32", (), Pooling())
     assert model.tokenizer is not None and model.count_tokens("cat " * 100) > 100
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     assert load(f"hf:{copy}", "cpu").fingerprint == model.fingerprint
-    (copy / "pairloom.json").write_text('{"languages": ["zh"], "pooling": {"tau": 0.5}, "context_length": 12}')
+    (copy / "pairloom.json").write_text('{"languages": ["zh"], "pooling": {"gamma": 1.5}, "context_length": 12}')
     other = load(f"hf:{copy}", "cpu", threads=2)
-    assert (other.languages, other.pooling.tau, other.context_length) == (("zh",), 0.5, 12)
+    assert (other.languages, other.pooling, other.context_length) == (("zh",), Pooling(gamma=1.5), 12)
     assert other.fingerprint != model.fingerprint
 
 

@@ -36,7 +36,7 @@ def model(folder: Path) -> Model:
 
 def test_what_a_model_says_of_itself(model: Model, folder: Path) -> None:
     assert (model.name, model.dimension, model.context_length, model.device) == (f"onnx:{folder}", DIMENSION, 10, "cpu")
-    assert model.languages == ("en", "zh") and model.pooling == Pooling(3.0, 0.2, 0.1)
+    assert model.languages == ("en", "zh") and model.pooling == Pooling(gamma=3.0)
     assert model.transform.mode == "buckets" and model.tokenizer is not None
     assert model.count_tokens("red cat") == 4 and model.count_tokens("red " * 30) == 32
 

@@ -15,7 +15,7 @@ from model_files import WORDS, onnx_model
 from safetensors.numpy import save_file
 
 from pairloom import Align, Contain, Decode, Encode, Fitting, Recipe, RecipeError, Segment, UsageError, compare, run, score, train
-from pairloom.alignment.attention import Pooling, align_each, bank_statistics
+from pairloom.alignment.attention import Bank, Pooling, align_each
 from pairloom.alignment.export import head_graph
 from pairloom.alignment.trained import AttentionHead, load_head
 from pairloom.train.batches import dropped, joined, mapped, padded, part, split
@@ -74,7 +74,7 @@ def test_training_learns_what_untrained_attention_can_not_know(bank: np.ndarray,
 
 def found(head: AttentionHead, pairs: Pairs, bank: np.ndarray) -> float:
     """10-way matching among the first ten, and so on."""
-    known, right = head.images(bank), []
+    known, right = head.bank(bank), []
     for start in range(0, len(pairs.texts), 10):
         views = [head.images(one[:1]) for one in pairs.views[start : start + 10]]
         for place, text in enumerate(pairs.texts[start : start + 10]):
@@ -119,7 +119,7 @@ def test_numpy_scores_as_torch_does(bank: np.ndarray) -> None:
         expected = fit._scores(
             mapped(texts, fit._mean["text"]), there, mapped(views, fit._mean["image"]), seen, fit._mean
         ).numpy()
-    known = head.images(bank)
+    known = head.bank(bank)
     for row, text in enumerate(pairs.texts):
         for column, image in enumerate(pairs.views):
             one = head.align(head.texts(text), head.images(image), known)
@@ -133,26 +133,26 @@ def test_the_onnx_graph_scores_as_numpy_does(bank: np.ndarray) -> None:
     import onnxruntime
 
     head, _ = fit_attention_head(constructed(60), bank, Pooling(2.0), QUICK)
-    session = onnxruntime.InferenceSession(head_graph(head), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(head_graph(head, head.bank(bank)), providers=["CPUExecutionProvider"])
     pairs = constructed(12, views=3, new=True)
     for text in pairs.texts:
         for views in ([image[:1] for image in pairs.views], [image for image in pairs.views if len(image) == 3]):
-            expected = head.align_each(head.texts(text), head.images(np.stack(views)), head.images(bank))
-            found, scores, weights = session.run(None, {"segments": text, "views": np.stack(views), "bank": bank})
+            expected = head.align_each(head.texts(text), head.images(np.stack(views)), head.bank(bank))
+            found, scores, weights = session.run(None, {"segments": text, "views": np.stack(views)})
             assert found == pytest.approx(expected, abs=1e-4) and (weights * scores).sum(1) == pytest.approx(found, abs=1e-5)
-            one = head.align(head.texts(text), head.images(views[0]), head.images(bank))
+            one = head.align(head.texts(text), head.images(views[0]), head.bank(bank))
             assert weights[0] == pytest.approx(one.weights, abs=1e-4) and scores[0] == pytest.approx(one.scores, abs=1e-4)
 
 
 def test_without_training_and_null_token_it_is_plain_attention(bank: np.ndarray) -> None:
-    pairs, pooling = constructed(10, views=1), Pooling(2.0, 0.1, 0.05)
+    pairs, pooling = constructed(10, views=1), Pooling(2.0, 0.05)
     start = AttentionHead.untrained(bank, pooling)
     far = dataclasses.replace(start, null=np.zeros(WIDTH, np.float32) - 1e3 * start.null)
     views = np.stack(pairs.views).astype(np.float64)
     for text in pairs.texts:
         if (text @ far.null < -1).all():  # no segment likes the null token
-            expected = align_each(np.einsum("sd,nvd->snv", text, views), *bank_statistics(text, bank), pooling)
-            assert far.align_each(far.texts(text), views, far.images(bank)) == pytest.approx(expected, abs=1e-6)
+            expected = align_each(np.einsum("sd,nvd->snv", text, views), *Bank.of(bank).statistics(text), pooling)
+            assert far.align_each(far.texts(text), views, far.bank(bank)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_batch_sees_a_part_of_each_text_and_of_each_embedding() -> None:
@@ -341,7 +341,7 @@ def test_a_head_of_another_model_and_files_that_are_none(model: str, images: str
         good.to_bytes()[:-50],
         dataclasses.replace(good, null=good.null[:-1]).to_bytes(),
         dataclasses.replace(good, text=good.text * np.nan).to_bytes(),
-        dataclasses.replace(good, pooling=Pooling(1, 0.5, 0)).to_bytes(),
+        dataclasses.replace(good, pooling=Pooling(1, 0)).to_bytes(),
     ]
     for data in broken:
         bad.write_bytes(data)

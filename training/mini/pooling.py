@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from encoder import Array, Encoder
 
-from pairloom.alignment.attention import Pooling, align_each, bank_statistics
+from pairloom.alignment.attention import Bank, Pooling, align_each
 
-GAMMAS = (2.0, 3.0, 4.0, 6.0)
-THRESHOLDS = (0.5, 0.75, 1.0, 1.25, 1.5)
-TAUS = (0.2, 0.3, 0.4, 0.6)
+PROSE = 10
+GAMMAS = (8.0, 12.0, 16.0, 20.0, 24.0)
 VIEW_TAUS = (0.01, 0.03, 0.1, 0.3)
 
 
@@ -28,9 +27,9 @@ class LongText:
 
 
 def mix(own: Sequence[str], others: Sequence[str], seed: int) -> list[str]:
-    """A text's own sentences among twice as many unrelated ones, shuffled."""
+    """A text's own sentences among ten unrelated ones, shuffled."""
     draw = random.Random(seed)
-    sentences = [*own, *draw.sample(list(others), 2 * len(own))]
+    sentences = [*own, *draw.sample(list(others), PROSE)]
     draw.shuffle(sentences)
     return [sentence if re.search(r"[.!?。！？]$", sentence) else sentence + "." for sentence in sentences]
 
@@ -49,10 +48,10 @@ def embed_long(encoder: Encoder, texts: Sequence[Sequence[str]]) -> list[LongTex
 def score(texts: Sequence[LongText], images: Array, bank: Array, constants: Pooling) -> Array:
     """Alignment of every text with every image (n, d), or with its views (n, v, d)."""
     views = images if images.ndim == 3 else images[:, None]
-    rows = []
+    rows, known = [], Bank.of(bank)
     for text in texts:
         cosines = np.einsum("sd,nvd->snv", text.sentences, views)
-        rows.append(align_each(cosines, *bank_statistics(text.sentences, bank), constants))
+        rows.append(align_each(cosines, *known.statistics(text.sentences), constants))
     return np.stack(rows)
 
 

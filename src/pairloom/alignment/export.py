@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pairloom.alignment.attention import LEAST
+from pairloom.alignment.attention import LEAST, SOFTNESS, Bank
 from pairloom.alignment.trained import AttentionHead
 from pairloom.extras import need
 
 _FAR, _LOW, _NEAR = -30.0, -6.0, 0.02  # where float32 asks for other forms of the same
 
 
-def head_graph(head: AttentionHead) -> bytes:
+def head_graph(head: AttentionHead, bank: Bank) -> bytes:
     """The head as an ONNX file of opset 18: one text against n images, the arithmetic of `AttentionHead.align_each` in float32.
 
-    Inputs, L2-normalised embeddings as the model gives them: `segments` (s, d), `views` (n, v, d), `bank` (b, d). Outputs:
-    `alignment` (n,), and `scores` and `weights` of the segments, both (n, s).
+    Inputs, L2-normalised embeddings as the model gives them: `segments` (s, d), `views` (n, v, d). Outputs: `alignment` (n,), and
+    `scores` and `weights` of the segments, both (n, s). The bank, which `head.bank` gives, becomes part of the file.
 
     Raises:
         UsageError: if the package onnx is missing.
@@ -26,11 +26,8 @@ def head_graph(head: AttentionHead) -> bytes:
     onnx = need("onnx", "torch", "exporting a head to ONNX")
     graph, p = _Graph(onnx), head.pooling
     text, views = graph.mapped("segments", head.text), graph.mapped("views", head.image)
-    bank = graph.mapped("bank", head.image)
-    cosines = graph("MatMul", text, graph("Transpose", bank, perm=[1, 0]))
-    mean = graph("ReduceMean", cosines, graph.constant([1]))
-    away = graph("Sub", cosines, mean)
-    spread = graph("Sqrt", graph("ReduceMean", graph("Mul", away, away), graph.constant([1]), keepdims=0))
+    mean = graph("MatMul", text, graph.constant(bank.mean[:, None]))
+    spread = graph("ReduceL2", graph("MatMul", text, graph.constant(bank.evened.T)), graph.constant([1]), keepdims=0)
     spread = graph("Max", spread, graph.constant(LEAST))
     unit = graph("ReduceMax", spread)
     share = graph("Log", graph("Div", spread, unit))
@@ -48,11 +45,10 @@ def head_graph(head: AttentionHead) -> bytes:
     above = graph("Sub", s, graph("Transpose", mean, perm=[1, 0]))
     values = graph("Concat", above, graph("Sub", null, null), axis=1)  # the null token counts for nothing
     graph("ReduceSum", graph("Mul", attention, values), graph.constant([1]), keepdims=0, name="scores")
-    u = graph("Div", graph("Sub", graph("Div", "scores", unit), graph.constant(p.threshold)), graph.constant(p.tau))
-    graph.attended(u, prior)
+    graph.attended(graph("Div", "scores", graph("Mul", unit, graph.constant(SOFTNESS))), prior)
     graph("ReduceSum", graph("Mul", "weights", "scores"), graph.constant([1]), keepdims=0, name="alignment")
     d = len(head.null)
-    inputs: dict[str, list[str | int]] = {"segments": ["s", d], "views": ["n", "v", d], "bank": ["b", d]}
+    inputs: dict[str, list[str | int]] = {"segments": ["s", d], "views": ["n", "v", d]}
     return graph.to_bytes(inputs, {"alignment": ["n"], "scores": ["n", "s"], "weights": ["n", "s"]})
 
 
@@ -81,24 +77,29 @@ class _Graph:
 
     def attended(self, u: str, prior: str) -> None:
         """`weights`, as `attend` in `pairloom.alignment.attention` has them, but in float32."""
-        far = self.constant(_FAR)
-        logs = self("Log", self("Softplus", self("Max", u, far)))
-        logs = self("Where", self("Less", u, far), u, logs)
+        two = self.constant(2.0)
+        logs = self("Mul", self.log_softplus(u), two)
         prior = self("LogSoftmax", prior, axis=-1)
         mean = self("ReduceLogSumExp", self("Add", logs, prior), self.constant([1]))
         # far below, log(exp(y) - 1) is log(y) + y / 2; float32 has not the digits for more
-        y = self("Exp", mean)
+        low = self("Div", mean, two)
+        y = self("Exp", low)
         above = self("Add", y, self("Log", self("Sub", self.constant(1.0), self("Exp", self("Neg", y)))))
-        below = self("Add", mean, self("Div", y, self.constant(2.0)))
-        level = self("Where", self("Less", mean, self.constant(_LOW)), below, above)
+        below = self("Add", low, self("Div", y, two))
+        level = self("Where", self("Less", low, self.constant(_LOW)), below, above)
         away = self("Sub", u, level)
         near = self("Less", self("Abs", away), self.constant(_NEAR))
         rise = self("Sub", self("Exp", self("Min", self("Sub", logs, mean), self.constant(80.0))), self.constant(1.0))
-        slopes = self("Div", rise, self("Where", near, self.constant(1.0), away))
-        middle = self("Div", self("Add", u, level), self.constant(2.0))
-        steep = self("Exp", self("Neg", self("Add", self("Softplus", self("Neg", middle)), mean)))
-        raw = self("Mul", self("Exp", prior), self("Where", near, steep, slopes))
+        secants = self("Div", rise, self("Where", near, self.constant(1.0), away))
+        middle = self("Div", self("Add", u, level), two)
+        steep = self("Sub", self.log_softplus(middle), self("Add", self("Softplus", self("Neg", middle)), mean))
+        tangents = self("Mul", self("Exp", self("Where", near, steep, self("Neg", self("Abs", steep)))), two)
+        raw = self("Mul", self("Exp", prior), self("Where", near, tangents, secants))
         self("Div", raw, self("ReduceSum", raw, self.constant([1])), name="weights")
+
+    def log_softplus(self, u: str) -> str:
+        far = self.constant(_FAR)
+        return self("Where", self("Less", u, far), u, self("Log", self("Softplus", self("Max", u, far))))
 
     def to_bytes(self, inputs: dict[str, list[str | int]], outputs: dict[str, list[str]]) -> bytes:
         helper, kind = self._onnx.helper, self._onnx.TensorProto.FLOAT

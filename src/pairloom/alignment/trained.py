@@ -1,15 +1,15 @@
 """The trained attention head: attention with learnt maps, null token and segment weights, in NumPy. `pairloom.train` fits it.
 
 Segments are mapped to t(j) = unit(x + x A), views and images of the bank to unit(y + y B), where `unit` divides by the length. Of
-the mapped vectors, s(j,v) and the bank's mean m(j) and standard deviation d(j) are as in `pairloom.alignment.attention`. Then
+the mapped vectors, s(j,v) and the bank's mean m(j) and deviation d(j) are as in `pairloom.alignment.attention`. Then
 
     a(j,·)    = softmax over the views and one null token of s(j,v) / tau_view - log(number of views), t(j) . null / tau_view
     x(j)      = sum over v of a(j,v) * (s(j,v) - m(j))                 what attends to the null token counts for nothing
-    log a(j)  = gamma * log(d(j) / max d) + t(j) . segment + constant, so that all a sum to 1
+    log a(j)  = gamma * log(d(j) / D) + t(j) . segment + constant, D = max d, so that all a sum to 1
 
-and from x and a weights and alignment come as they do there. The image is thus conditioned on the text that it is scored against. With A = B = 0, the null token at the mean of the bank and
-`segment` = 0, this is training-free attention but for the null token. Training begins there, or at maps in closed form where the
-model's encoders are strangers to each other.
+and from x, a and D weights and alignment come as they do there. The image is thus conditioned on the text that it is scored
+against. With A = B = 0, the null token at the mean of the bank and `segment` = 0, this is training-free attention but for the
+null token. Training begins there, or at maps in closed form where the model's encoders are strangers to each other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from pairloom.alignment.attention import LEAST, Alignment, Pooling, attend, bank_statistics
+from pairloom.alignment.attention import LEAST, Alignment, Bank, Pooling, attend
 from pairloom.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
@@ -64,11 +64,15 @@ class AttentionHead:
         return _mapped(texts, self.text)
 
     def images(self, images: npt.ArrayLike) -> Floats:
-        """Map L2-normalised embeddings of views, or of a bank, (..., d) to float64 (..., d) of length 1."""
+        """Map L2-normalised embeddings of views (..., d) to float64 (..., d) of length 1."""
         return _mapped(images, self.image)
 
-    def align(self, texts: Floats, views: Floats, bank: Floats) -> Alignment:
-        """Score one text of s segments (s, d) against one image of v views (v, d), with a bank (b, d), all of them mapped.
+    def bank(self, images: npt.ArrayLike) -> Bank:
+        """A bank of L2-normalised embeddings (b, d), mapped."""
+        return Bank.of(self.images(images))
+
+    def align(self, texts: Floats, views: Floats, bank: Bank) -> Alignment:
+        """Score one text of s segments (s, d) against one image of v views (v, d), with a bank, all of them mapped.
 
         Raises:
             ValueError: if there is no segment or no view, or if a number is not finite.
@@ -77,21 +81,21 @@ class AttentionHead:
         weights, scores = self._pooled(texts, s, bank)
         return Alignment(float(weights @ scores), scores, weights, weights @ s)
 
-    def align_each(self, texts: Floats, views: Floats, bank: Floats) -> Floats:
+    def align_each(self, texts: Floats, views: Floats, bank: Bank) -> Floats:
         """The `alignment` of one text (s, d) with each of n images of v views (n, v, d), float64 (n,); else as `align`."""
         return self.align_cosines(texts, np.einsum("sd,nvd->snv", texts, views), bank)
 
-    def align_cosines(self, texts: Floats, cosines: Floats, bank: Floats) -> Floats:
+    def align_cosines(self, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
         """The same from the cosines of its segments with the views, (s, n, v)."""
         weights, scores = self._pooled(texts, cosines, bank)
         return np.asarray((weights * scores).sum(axis=0))
 
-    def _pooled(self, texts: Floats, s: Floats, bank: Floats) -> tuple[Floats, Floats]:
+    def _pooled(self, texts: Floats, s: Floats, bank: Bank) -> tuple[Floats, Floats]:
         """Weights and scores of segments, which are the first axis of `s`; views are the last."""
-        if not s.size or not all(np.isfinite(part).all() for part in (s, bank)):
+        if not s.size or not np.isfinite(s).all():
             raise ValueError("embeddings must be finite, with at least one segment and one view")
         shape = (-1,) + (1,) * (s.ndim - 2)
-        mean, deviation = bank_statistics(texts, bank)
+        mean, deviation = bank.statistics(texts)
         spread = np.maximum(deviation, LEAST)
         prior = self.pooling.gamma * np.log(spread / spread.max()) + texts @ self.segment
         logits = s / self.pooling.tau_view - np.log(s.shape[-1])
@@ -100,13 +104,13 @@ class AttentionHead:
         each = np.exp(logits - top[..., None])
         share = each / (each.sum(axis=-1) + np.exp(null - top))[..., None]
         fit = (share * (s - mean.reshape(*shape, 1))).sum(axis=-1)
-        return attend(fit, prior.reshape(shape), float(spread.max()), self.pooling), np.asarray(fit)
+        return attend(fit, prior.reshape(shape), float(spread.max())), np.asarray(fit)
 
     def to_bytes(self) -> bytes:
         """The head as a safetensors file; the same head gives the same bytes."""
         p = self.pooling
         tensors = {"text": self.text, "image": self.image, "null": self.null, "segment": self.segment,
-                   "constants": np.array([p.gamma, p.threshold, p.tau, p.tau_view])}  # fmt: skip
+                   "constants": np.array([p.gamma, p.tau_view])}  # fmt: skip
         said = {"form": _FORM, "model": self.model, "identity": self.identity}
         # one entry, for safetensors writes several in no fixed order
         return save(tensors, {"pairloom": json.dumps(said, sort_keys=True)})
@@ -162,12 +166,12 @@ def _read(path: Path, changed: int, size: int) -> AttentionHead:
 
 def _checked(tensors: dict[str, npt.NDArray[np.generic]], model: str, identity: str) -> AttentionHead:
     width = len(tensors["null"])
-    shapes = {"text": (width, width), "image": (width, width), "null": (width,), "segment": (width,), "constants": (4,)}
+    shapes = {"text": (width, width), "image": (width, width), "null": (width,), "segment": (width,), "constants": (2,)}
     if {name: array.shape for name, array in tensors.items()} != shapes:
         raise ValueError("its arrays don't fit together")
     parts = {name: array.astype(np.float32) for name, array in tensors.items() if name != "constants"}
     constants = [float(one) for one in tensors["constants"].astype(np.float64)]
-    if not np.isfinite(np.concatenate([*map(np.ravel, parts.values()), constants])).all() or min(constants[2:]) <= 0:
+    if not np.isfinite(np.concatenate([*map(np.ravel, parts.values()), constants])).all() or min(constants[1:]) <= 0:
         raise ValueError("its numbers make no sense")
     return AttentionHead(**parts, pooling=Pooling(*constants), model=model, identity=identity)
 

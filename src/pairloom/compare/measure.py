@@ -31,7 +31,7 @@ class Hits:
 
 def score_matrix(features: Features, rows: Ints, bank: npt.NDArray[np.float32], scorer: Scorer) -> Floats:
     """How well the text of each of the rows fits the image of each, float (n, n)."""
-    views, known = [scorer.images(features.images[row]) for row in rows], scorer.images(bank)
+    views, known = [scorer.images(features.images[row]) for row in rows], scorer.bank(bank)
     lengths = np.array([len(each) for each in views])
     alike = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
     stacks = [(places, np.stack([views[place] for place in places])) for places in alike]

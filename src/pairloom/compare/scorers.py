@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pairloom.alignment.attention import Pooling, align_each, bank_statistics
+from pairloom.alignment.attention import Bank, Pooling, align_each
 from pairloom.alignment.head import Head, fit_head
 from pairloom.choices import Fitting, Heads, Kind, Regime
 from pairloom.compare.features import Features, Policy
@@ -33,9 +33,12 @@ class Scorer(Protocol):
         """Segments (s, d), mapped."""
 
     def images(self, images: npt.ArrayLike) -> Floats:
-        """Views, or a bank, (..., d), mapped."""
+        """Views (..., d), mapped."""
 
-    def align_cosines(self, texts: Floats, cosines: Floats, bank: Floats) -> Floats:
+    def bank(self, images: npt.ArrayLike) -> Bank:
+        """A bank (b, d), mapped."""
+
+    def align_cosines(self, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
         """One text (s, d) with each of n images, whose v views have these `cosines` (s, n, v) with it: float64 (n,)."""
 
 
@@ -53,8 +56,11 @@ class Pooled:
     def images(self, images: npt.ArrayLike) -> Floats:
         return np.asarray(images, np.float64)
 
-    def align_cosines(self, texts: Floats, cosines: Floats, bank: Floats) -> Floats:
-        return align_each(cosines, *bank_statistics(texts, bank), self.pooling, self.kind)
+    def bank(self, images: npt.ArrayLike) -> Bank:
+        return Bank.of(images)
+
+    def align_cosines(self, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
+        return align_each(cosines, *bank.statistics(texts), self.pooling, self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +108,10 @@ class Trial:
 
 def pooled_texts(features: Features, rows: Ints, bank: Vectors, gamma: float) -> Floats:
     """One vector a text for fitting heads, float (n, d): its pieces weighted by how informative they are, no image in view."""
-    made = []
+    made, known = [], Bank.of(bank)
     for row in rows:
         texts = features.texts[row].astype(np.float64)
-        _, deviation = bank_statistics(texts, bank)
+        _, deviation = known.statistics(texts)
         weights = (deviation / max(deviation.max(), 1e-12)) ** gamma
         vector = weights @ texts
         made.append(vector / np.linalg.norm(vector))

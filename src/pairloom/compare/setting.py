@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairloom import readers
-from pairloom.alignment.attention import bank_statistics
+from pairloom.alignment.attention import Bank
 from pairloom.compare.features import Known
 from pairloom.errors import UsageError
 from pairloom.models import embed_bank
@@ -94,7 +94,7 @@ def _pairs(plan: Plan, reading: ReadOptions) -> Iterator[_Seen]:
 
 
 def _buckets(seen: Sequence[_Seen], known: Known) -> dict[str, tuple[str, ...]]:
-    detect, bank = DetectLanguage(), embed_bank(known.model)
+    detect, bank = DetectLanguage(), Bank.of(embed_bank(known.model))
     tokens = [count("clip", one.text) + 2 for one in seen]
     return {
         "aspect ratio": tuple("< 1.2" if one.ratio < 1.2 else "1.2 to 1.8" if one.ratio < 1.8 else "≥ 1.8" for one in seen),
@@ -104,14 +104,14 @@ def _buckets(seen: Sequence[_Seen], known: Known) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _place(text: str, bank: npt.NDArray[np.float32], known: Known) -> str:
+def _place(text: str, bank: Bank, known: Known) -> str:
     """Where in the text the sentence stands that tells most about images, whichever image it is."""
     spans = sentences(text)
     if len(spans) < 3:
         return "one of few"
     spans = spans[:512]
     vectors = np.stack(known.texts([text[start:end] for start, end in spans]))
-    _, deviation = bank_statistics(vectors, bank)
+    _, deviation = bank.statistics(vectors)
     start, end = spans[int(deviation.argmax())]
     third = int(3 * (start + end) / 2 / max(1, len(text)))
     return ("in the first third", "in the middle", "in the last third")[min(2, third)]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pairloom.alignment.attention import Alignment, align, bank_statistics
+from pairloom.alignment.attention import Alignment, Bank, align
 from pairloom.alignment.trained import AttentionHead, head_digest, load_head
 from pairloom.batch import Batch, Pixels
 from pairloom.choices import Kind, Views
@@ -136,7 +136,7 @@ class Align(Step):
         model = load(self.model, self.device)
         boxes, views, captions, known = _embedded(self, batch, model)
         head, bank = self.trained(model), embed_bank(model, self.bank)
-        scorer = _Scorer(model, self.pooling, head.images(bank) if head else bank, known, head)
+        scorer = _Scorer(model, self.pooling, head.bank(bank) if head else Bank.of(bank), known, head)
         found, rejects = lift(lambda row: scorer.pair(row[0], row[1]), list(zip(views, captions, strict=True)))
         return _written(batch, boxes, found).with_rejects(rejects)
 
@@ -175,7 +175,7 @@ class _Scorer:
 
     model: Model
     kind: Kind
-    bank: npt.NDArray[Any]
+    bank: Bank
     known: Mapping[str, Vectors]
     head: AttentionHead | None
 
@@ -196,7 +196,7 @@ class _Scorer:
         try:
             if self.head:
                 return self.head.align(self.head.texts(vectors), self.head.images(views), self.bank)
-            return align(vectors @ views.T, *bank_statistics(vectors, self.bank), self.model.pooling, self.kind)
+            return align(vectors @ views.T, *self.bank.statistics(vectors), self.model.pooling, self.kind)
         except ValueError:
             raise Reject("not_finite", f"{self.model.name} gave an embedding that is no number") from None
 

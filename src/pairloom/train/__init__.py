@@ -109,7 +109,7 @@ def train(
     with Parts(folder) as parts:
         parts.open(FILE).write(dataclasses.replace(head, model=model.name, identity=model.identity).to_bytes())
         if onnx:
-            parts.open("head.onnx").write(head_graph(head))
+            parts.open("head.onnx").write(head_graph(head, head.bank(bank)))
         said = trained.to_json() | {"fitting": asdict(fitting), "identity": model.identity, "views": align.views}
         parts.open("training.json").write((json.dumps(said, ensure_ascii=False, indent=1) + "\n").encode())
         parts.publish()

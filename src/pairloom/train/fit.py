@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from pairloom.alignment.attention import Pooling
+from pairloom.alignment.attention import EVENING, LEAST, SOFTNESS, Pooling, directions
 from pairloom.alignment.metrics import ranks, recall_at
 from pairloom.alignment.trained import AttentionHead
 from pairloom.choices import Fitting
@@ -42,7 +42,7 @@ _MAPS = ("text", "image")
 _GENTLY = 0.3  # of the rate, where training begins with maps: what is whitened is soon known by heart
 _BLOCK = 32  # texts scored at a time there
 _ROWS = 256  # vectors whose cosines are kept as they are, a batch
-_FAR = -30.0  # so far below the threshold softplus is the exponential
+_FAR = -30.0  # so far below 0 softplus is the exponential
 _RECENT = 8  # Shamir and Zhang's eta: the mean lags about a tenth of all steps behind
 
 
@@ -124,8 +124,8 @@ class _Run:
         """The numbers of a head as tensors, and those of the loss alone."""
         values: dict[str, Any] = {name: getattr(head, name) for name in (*_MAPS, "null", "segment")}
         p = head.pooling
-        # temperatures as logarithms, so that they stay positive
-        values |= {"gamma": p.gamma, "threshold": p.threshold, "tau": math.log(p.tau), "tau_view": math.log(p.tau_view)}
+        # the temperature as a logarithm, so that it stays positive
+        values |= {"gamma": p.gamma, "tau_view": math.log(p.tau_view)}
         values |= {"scale": math.log(20.0), "bias": -5.0}
         return {name: self._torch.tensor(value, dtype=self._torch.float32) for name, value in values.items()}
 
@@ -228,8 +228,8 @@ class _Run:
         mask (n, s) of which text has how many, each with each image, views (m, v, d) with the mask of what is no padding; all
         mapped. Gives (n, m)."""
         torch = self._torch
-        cosines = texts @ mapped(self._bank, p["image"]).T
-        mean, spread = cosines.mean(-1), cosines.var(-1, correction=0).clamp_min(1e-12).sqrt()
+        middle, evened = _bank(torch, mapped(self._bank, p["image"]))
+        mean, spread = texts @ middle, (texts @ evened.T).square().sum(-1).clamp_min(LEAST**2).sqrt()
         unit = by_text(spread, there, 0.0).amax(1)
         most = unit[there.nonzero()[:, 0]]
         prior = by_text(p["gamma"] * (spread / most).log() + texts @ p["segment"], there, -math.inf).log_softmax(1)
@@ -239,9 +239,9 @@ class _Run:
         null = (texts @ p["null"] / width)[:, None, None].expand(*s.shape[:2], 1)
         share = torch.cat([logits, null], -1).softmax(-1)[..., :-1]
         fit = (share * (s - mean[:, None, None])).sum(-1)
-        counts = _log_softplus(torch, (fit / most[:, None] - p["threshold"]) / p["tau"].exp())
-        mean = (by_text(counts, there, 0.0) + prior[..., None]).logsumexp(1)
-        return unit[:, None] * (p["threshold"] + p["tau"].exp() * _inverse_log_softplus(torch, mean))
+        counts = _log_softplus(torch, fit / (SOFTNESS * most[:, None])) * 2
+        level = (by_text(counts, there, 0.0) + prior[..., None]).logsumexp(1) / 2
+        return SOFTNESS * unit[:, None] * _inverse_log_softplus(torch, level)
 
     def _start_of(self, plain: AttentionHead, others: Iterator[AttentionHead]) -> dict[str, Any]:
         """The numbers of `plain`, or of the best of the others if by it texts find their images no better than by chance."""
@@ -276,9 +276,19 @@ class _Run:
 
 
 def _head(values: Mapping[str, Any]) -> AttentionHead:
-    gamma, threshold, tau, tau_view = (float(values[name]) for name in ("gamma", "threshold", "tau", "tau_view"))
-    pooling = Pooling(gamma, threshold, math.exp(tau), math.exp(tau_view))
+    pooling = Pooling(float(values["gamma"]), math.exp(values["tau_view"]))
     return AttentionHead(values["text"], values["image"], values["null"], values["segment"], pooling)
+
+
+def _bank(torch: Any, images: Any) -> tuple[Any, Any]:
+    """The mean of mapped images (b, d) and what is evened of the rest, as in `Bank.of`."""
+    middle = images.mean(0)
+    away = images - middle
+    gram = away @ away.T
+    total = gram.trace().clamp_min(len(away) * LEAST**2)
+    shrunk = gram + torch.eye(len(away)) * EVENING * total / directions(*away.shape)
+    evened = torch.linalg.solve_triangular(torch.linalg.cholesky(shrunk), away, upper=False)
+    return middle, evened * (total / len(away) / evened.square().sum().clamp_min(LEAST**2)).sqrt()
 
 
 def _log_softplus(torch: Any, u: Any) -> Any:
