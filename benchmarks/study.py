@@ -151,7 +151,7 @@ def padding(model: str, texts: list[str]) -> dict[str, float]:
         start = time.process_time()
         vectors = np.concatenate([towers.texts(*encoder.reader.pad(part)) for part in parts])[: len(texts)]
         seconds[name] = time.process_time() - start
-        scores[name] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True) @ embed_bank(encoder).T
+        scores[name] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True) @ embed_bank(encoder).images.T
     tokens = float(np.mean([encoder.count_tokens(text) for text in texts]))
     largest = float(abs(scores["alone"] - scores["padded"]).max())
     return {"texts": len(texts), "tokens": tokens, "most": encoder.context_length, "largest": largest, **seconds}

@@ -34,8 +34,8 @@ class Uncorrected(Pooled):
     """Attention without the bank's mean taken off; the weights are the same."""
 
     def align_cosines(self, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
-        mean, deviation = bank.statistics(texts)
-        return align_each(cosines, np.zeros_like(mean), deviation, self.pooling, self.kind)
+        mean, informativeness = bank.statistics(texts)
+        return align_each(cosines, np.zeros_like(mean), informativeness, self.pooling, self.kind)
 
 
 def without_hubs(scores: Floats, others: Floats, neighbours: int, share: float) -> Floats:

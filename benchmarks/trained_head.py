@@ -31,7 +31,7 @@ import numpy as np
 from long_text import PROSE, WAYS, photos, prose, split
 from PIL import Image
 
-from pairloom.alignment.attention import Bank
+from pairloom.alignment.attention import Bank, BankVectors
 from pairloom.alignment.head import fit_head
 from pairloom.alignment.metrics import bootstrap, matches, paired, ranks
 from pairloom.compare.scorers import Pooled, Scorer
@@ -124,7 +124,7 @@ def pooled(texts: np.ndarray, bank: Bank, gamma: float) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def scores(scorer: Scorer, texts: Sequence[np.ndarray], images: np.ndarray, bank: np.ndarray) -> np.ndarray:
+def scores(scorer: Scorer, texts: Sequence[np.ndarray], images: np.ndarray, bank: BankVectors) -> np.ndarray:
     """How well each text fits each image, float (texts, images)."""
     views, known = scorer.images(images), scorer.bank(bank)
     mapped = [scorer.texts(text) for text in texts]
@@ -190,7 +190,7 @@ def each_alone(source: Source) -> Pairs:
 
 
 def fitted(
-    pairs: Pairs, bank: np.ndarray, model: Model, options: argparse.Namespace, kind: str, batch: int = Fitting.batch
+    pairs: Pairs, bank: BankVectors, model: Model, options: argparse.Namespace, kind: str, batch: int = Fitting.batch
 ) -> list[Scorer]:
     """A head for each seed."""
     found: list[Scorer] = []
@@ -205,7 +205,7 @@ def fitted(
     return found
 
 
-def table(setting: str, images: np.ndarray, bank: np.ndarray, own: np.ndarray, rows: Sequence[Row]) -> None:
+def table(setting: str, images: np.ndarray, bank: BankVectors, own: np.ndarray, rows: Sequence[Row]) -> None:
     """Print one setting; text i is of image `own[i]`."""
     chance, count = np.random.default_rng(0), len(images)
     each = [chance.choice(np.delete(np.arange(count), row), WAYS - 1, replace=False) for row in range(count)]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pairloom.alignment.attention import EVENING, SOFTNESS, Bank, Pooling, align, align_each
+from pairloom.alignment.attention import EVENING, POWER, SOFTNESS, Bank, BankVectors, Pooling, align, align_each
 
 COSINE = st.floats(-1, 1)
 KINDS = ["whole", "mean", "max", "softmax", "attention"]
@@ -21,9 +21,9 @@ def test_by_hand() -> None:
     found = align([[0.4, 0.2], [0.1, 0.1]], [0.05, 0.02], [0.1, 0.05], pooling)
     x = [0.25 * math.log((math.exp(0.4 / 0.25) + math.exp(0.2 / 0.25)) / 2) - 0.05, 0.08]
     width = SOFTNESS * 0.1
-    counts = [math.log(1 + math.exp(one / width)) ** 2 for one in x]
+    counts = [math.log(1 + math.exp(one / width)) ** POWER for one in x]
     mean = 0.8 * counts[0] + 0.2 * counts[1]
-    alignment = width * math.log(math.exp(mean**0.5) - 1)
+    alignment = width * math.log(math.exp(mean ** (1 / POWER)) - 1)
     raw = [a * (f - mean) / (one - alignment) for a, f, one in zip((0.8, 0.2), counts, x, strict=True)]
     weights = [one / sum(raw) for one in raw]
     assert found.scores == pytest.approx(x) and found.weights == pytest.approx(weights)
@@ -61,27 +61,47 @@ def test_the_simple_kinds() -> None:
     assert align(s, m, d, kind="softmax").alignment == pytest.approx(expected)
 
 
+NONE = np.eye(4)[3:].repeat(3, 0)  # prose that nothing else is like
+
+
 def test_a_bank_tells_what_says_something_in_whatever_direction() -> None:
     # most of the images differ in the first direction, a few in the second, none in the third
-    sides = np.array([[1.0, 0, 0]] * 20 + [[-1.0, 0, 0]] * 20 + [[0, 1.0, 0]] + [[0, -1.0, 0]])
-    images = sides + np.array([0, 0, 0.5])
-    bank = Bank.of(images)
-    mean, deviation = bank.statistics(np.eye(3))
-    assert mean == pytest.approx([0, 0, 0.5]) and deviation[2] == pytest.approx(0)
-    variances = np.array([40 / 42, 2 / 42])  # by hand: what is left of them is v² / (v + EVENING * mean), scaled to the sum
-    left = variances / (variances + EVENING / 3)
-    assert deviation[:2] == pytest.approx(np.sqrt(left / left.sum()))
-    assert deviation[1] > 0.3 * deviation[0] and (sides @ np.eye(3))[:, 1].std() < 0.25 * (sides @ np.eye(3))[:, 0].std()
-    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
-    assert Bank.of(images @ turned).statistics(turned)[1] == pytest.approx(deviation, abs=1e-6)
+    sides = np.array([[1.0, 0, 0, 0]] * 20 + [[-1.0, 0, 0, 0]] * 20 + [[0, 1.0, 0, 0]] + [[0, -1.0, 0, 0]])
+    images = sides + np.array([0, 0, 0.5, 0])
+    mean, found = Bank.of(BankVectors(images, NONE)).statistics(np.eye(4)[:3])
+    assert mean == pytest.approx([0, 0, 0.5]) and found[2] == pytest.approx(0)
+    variances = np.array([40 / 42, 2 / 42])  # by hand: what is left of them is v / (v + EVENING * mean), scaled to the sum
+    left = variances / (variances + EVENING / 4)
+    assert (found / found[0])[:2] == pytest.approx(np.sqrt(left / left[0]))
+    assert found[1] > 0.3 * found[0] and sides[:, 1].std() < 0.25 * sides[:, 0].std()
+    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
+    again = Bank.of(BankVectors(images @ turned, NONE @ turned)).statistics(turned[:3])[1]
+    assert again == pytest.approx(found, rel=1e-6, abs=1e-6)
+
+
+def test_what_is_like_prose_is_less_informative() -> None:
+    chance = np.random.default_rng(0)
+    prose = np.array([0, 0, 3.0, 0]) + chance.normal(size=(40, 4))
+    prose /= np.linalg.norm(prose, axis=1, keepdims=True)
+    texts = np.array([[0.6, 0, 0.8, 0], [0.6, 0.8, 0, 0], [0.6, 0, -0.8, 0]])
+    bank = Bank.of(BankVectors([[1.0, 0, 0, 0], [-1.0, 0, 0, 0]], prose))
+    _, found = bank.statistics(texts)
+    direction = prose.mean(0) / np.linalg.norm(prose.mean(0))
+    own = prose @ direction
+    assert found == pytest.approx(found[0] * np.exp((texts[0] - texts) @ direction / own.std() / 10))
+    assert found[0] < found[1] < found[2]
 
 
 def test_a_bank_of_one_image_or_of_alike_ones_tells_nothing_apart() -> None:
-    for images in ([[0.6, 0.8]], [[0.6, 0.8]] * 3):
-        mean, deviation = Bank.of(images).statistics([[1.0, 0.0]])
-        assert mean == pytest.approx([0.6]) and deviation == pytest.approx([0.0], abs=1e-6)
-    with pytest.raises(ValueError, match="finite"):
-        Bank.of([[0.6, math.nan]])
+    for images in ([[0.6, 0.8, 0, 0]], [[0.6, 0.8, 0, 0]] * 3):
+        mean, found = Bank.of(BankVectors(np.array(images), NONE)).statistics([[1.0, 0.0, 0, 0]])
+        assert mean == pytest.approx([0.6]) and found == pytest.approx([0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [(np.array([[math.nan] * 4]), NONE), (NONE, np.empty((0, 4)))])
+def test_a_bank_of_nothing_is_refused(wrong: tuple[np.ndarray, np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="a bank needs images and prose, and finite embeddings"):
+        Bank.of(BankVectors(*wrong))
 
 
 @pytest.mark.parametrize("similarities", [np.empty((0, 1)), np.empty((1, 0)), [[math.nan]], [[math.inf]]])

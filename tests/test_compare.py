@@ -14,7 +14,7 @@ from conftest import picture
 from model_files import WORDS, onnx_model
 
 from pairloom import Align, Recipe, Segment, Truncate, UsageError, compare, readers
-from pairloom.alignment.attention import Bank, Pooling, align
+from pairloom.alignment.attention import Bank, BankVectors, Pooling, align
 from pairloom.alignment.head import fit_head, fit_ridge
 from pairloom.batch import Batch
 from pairloom.compare.features import Features
@@ -281,7 +281,7 @@ def test_a_matrix_of_scores_is_each_text_with_each_image_and_equal_images_tie() 
 
     images = [unit(1 + number % 2, 48) for number in range(75)]
     images += images[:40]
-    texts, bank = [unit(1 + number % 9, 48) for number in range(len(images))], unit(20, 48)
+    texts, bank = [unit(1 + number % 9, 48) for number in range(len(images))], BankVectors(unit(20, 48), unit(20, 48))
     none = np.zeros(len(images))
     features = Features(tuple(map(str, range(len(images)))), tuple(images), tuple(texts), none, none, 0.0)
     pooling = Pooling()

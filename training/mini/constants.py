@@ -52,7 +52,7 @@ def choose_constants(folder: Path, work: Path, bank_folder: Path, photos_folder:
     """Print the best choices, write the best, and give it."""
     encoder, others = Encoder(folder), prose(work / "cache", "en")
     others = others[len(others) // 2 : 3 * len(others) // 4]  # the first half was taught, the last quarter is for the test
-    bank = encoder.embed_images([read(path) for path in sorted(bank_folder.glob("*.jpg"))])
+    bank = pooling.embed_bank(encoder, bank_folder)
     examples = load_pairs(work)
     some = [*drawings(examples, "val", 1000), *bilingual(examples, "val")]
     sets = [([read(work / "images" / one.file) for one in some], [sentences(one) for one in some])]

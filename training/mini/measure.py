@@ -24,7 +24,7 @@ from pairs import Example, bilingual, drawings, load_pairs
 from PIL import Image
 from texts import prose
 
-from pairloom.alignment.attention import Pooling
+from pairloom.alignment.attention import BankVectors, Pooling
 
 
 def flickr(folder: Path, tars: Sequence[int]) -> Iterator[tuple[Pixels, list[str]]]:
@@ -100,7 +100,7 @@ def geometries(encoder: Encoder, work: Path) -> list[str]:
     return lines
 
 
-def photographs(encoder: Encoder, folder: Path, work: Path, bank: Array) -> list[str]:
+def photographs(encoder: Encoder, folder: Path, work: Path, bank: BankVectors) -> list[str]:
     """Flickr8k's first 1,000 images: one caption, five captions, and captions hidden in long texts."""
     some = list(flickr(folder, [0]))[:1000]
     images = encoder.embed_images([image for image, _ in some])
@@ -153,7 +153,7 @@ def main() -> None:
     lines = [f"{path.name}: {path.stat().st_size / 1e6:.2f} MB" for path in sorted(arguments.folder.iterdir())]
     lines += consistency(encoder, arguments.work) + drawn(encoder, arguments.work) + geometries(encoder, arguments.work)
     if arguments.flickr:
-        bank = encoder.embed_images([read(path) for path in sorted(arguments.bank.glob("*.jpg"))])
+        bank = pooling.embed_bank(encoder, arguments.bank)
         lines += photographs(encoder, arguments.flickr, arguments.work, bank) + speed(encoder, arguments.flickr, arguments.work)
     print("\n".join(lines))
 

@@ -6,15 +6,18 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from encoder import Array, Encoder
+from images import read
 
-from pairloom.alignment.attention import Bank, Pooling, align_each
+from pairloom.alignment.attention import Bank, BankVectors, Pooling, align_each
+from pairloom.models.bank import PROSE as UNRELATED
 
 PROSE = 10
-GAMMAS = (8.0, 12.0, 16.0, 20.0, 24.0)
+GAMMAS = (2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0)
 VIEW_TAUS = (0.01, 0.03, 0.1, 0.3)
 
 
@@ -45,7 +48,13 @@ def embed_long(encoder: Encoder, texts: Sequence[Sequence[str]]) -> list[LongTex
     return found
 
 
-def score(texts: Sequence[LongText], images: Array, bank: Array, constants: Pooling) -> Array:
+def embed_bank(encoder: Encoder, folder: Path) -> BankVectors:
+    """The images of a folder, and the package's prose."""
+    said = [line for path in sorted(UNRELATED.glob("*.txt")) for line in path.read_text("utf-8").splitlines()]
+    return BankVectors(encoder.embed_images([read(path) for path in sorted(folder.glob("*.jpg"))]), encoder.embed_texts(said))
+
+
+def score(texts: Sequence[LongText], images: Array, bank: BankVectors, constants: Pooling) -> Array:
     """Alignment of every text with every image (n, d), or with its views (n, v, d)."""
     views = images if images.ndim == 3 else images[:, None]
     rows, known = [], Bank.of(bank)
@@ -55,7 +64,7 @@ def score(texts: Sequence[LongText], images: Array, bank: Array, constants: Pool
     return np.stack(rows)
 
 
-def policies(texts: Sequence[LongText], images: Array, bank: Array, constants: Pooling) -> dict[str, Array]:
+def policies(texts: Sequence[LongText], images: Array, bank: BankVectors, constants: Pooling) -> dict[str, Array]:
     """The same under simpler rules, for comparison."""
     return {
         "first 512 characters": np.stack([text.head for text in texts]) @ images.T,
@@ -72,7 +81,9 @@ def accuracy(scores: npt.NDArray[np.float32]) -> float:
     return 100 * float(ten_way(ranks(scores), len(scores)).mean())
 
 
-def choose(sets: Sequence[tuple[Sequence[LongText], Array]], bank: Array, grid: Sequence[Pooling]) -> list[tuple[float, Pooling]]:
+def choose(
+    sets: Sequence[tuple[Sequence[LongText], Array]], bank: BankVectors, grid: Sequence[Pooling]
+) -> list[tuple[float, Pooling]]:
     """Mean accuracy over the validation sets under each choice of constants, the best first."""
     table = [(float(np.mean([accuracy(score(texts, images, bank, one)) for texts, images in sets])), one) for one in grid]
     return sorted(table, key=lambda row: -row[0])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pairloom.alignment.attention import LEAST, SOFTNESS, Bank
+from pairloom.alignment.attention import LEAST, POWER, SOFTNESS, Bank
 from pairloom.alignment.trained import AttentionHead
 from pairloom.extras import need
 
@@ -28,7 +28,8 @@ def head_graph(head: AttentionHead, bank: Bank) -> bytes:
     text, views = graph.mapped("segments", head.text), graph.mapped("views", head.image)
     mean = graph("MatMul", text, graph.constant(bank.mean[:, None]))
     spread = graph("ReduceL2", graph("MatMul", text, graph.constant(bank.evened.T)), graph.constant([1]), keepdims=0)
-    spread = graph("Max", spread, graph.constant(LEAST))
+    unlike = graph("Sub", graph.constant(bank.usual), graph("MatMul", text, graph.constant(bank.prose)))
+    spread = graph("Max", graph("Mul", spread, graph("Exp", unlike)), graph.constant(LEAST))
     unit = graph("ReduceMax", spread)
     share = graph("Log", graph("Div", spread, unit))
     own = graph("Squeeze", graph("MatMul", text, graph.constant(head.segment[:, None])), graph.constant([1]))
@@ -77,12 +78,12 @@ class _Graph:
 
     def attended(self, u: str, prior: str) -> None:
         """`weights`, as `attend` in `pairloom.alignment.attention` has them, but in float32."""
-        two = self.constant(2.0)
-        logs = self("Mul", self.log_softplus(u), two)
+        power, two = self.constant(POWER), self.constant(2.0)
+        logs = self("Mul", self.log_softplus(u), power)
         prior = self("LogSoftmax", prior, axis=-1)
         mean = self("ReduceLogSumExp", self("Add", logs, prior), self.constant([1]))
         # far below, log(exp(y) - 1) is log(y) + y / 2; float32 has not the digits for more
-        low = self("Div", mean, two)
+        low = self("Div", mean, power)
         y = self("Exp", low)
         above = self("Add", y, self("Log", self("Sub", self.constant(1.0), self("Exp", self("Neg", y)))))
         below = self("Add", low, self("Div", y, two))
@@ -92,8 +93,9 @@ class _Graph:
         rise = self("Sub", self("Exp", self("Min", self("Sub", logs, mean), self.constant(80.0))), self.constant(1.0))
         secants = self("Div", rise, self("Where", near, self.constant(1.0), away))
         middle = self("Div", self("Add", u, level), two)
-        steep = self("Sub", self.log_softplus(middle), self("Add", self("Softplus", self("Neg", middle)), mean))
-        tangents = self("Mul", self("Exp", self("Where", near, steep, self("Neg", self("Abs", steep)))), two)
+        steep = self("Mul", self.log_softplus(middle), self.constant(POWER - 1))
+        steep = self("Sub", steep, self("Add", self("Softplus", self("Neg", middle)), mean))
+        tangents = self("Mul", self("Exp", self("Where", near, steep, self("Neg", self("Abs", steep)))), power)
         raw = self("Mul", self("Exp", prior), self("Where", near, tangents, secants))
         self("Div", raw, self("ReduceSum", raw, self.constant([1])), name="weights")
 

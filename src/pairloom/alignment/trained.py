@@ -1,11 +1,11 @@
 """The trained attention head: attention with learnt maps, null token and segment weights, in NumPy. `pairloom.train` fits it.
 
 Segments are mapped to t(j) = unit(x + x A), views and images of the bank to unit(y + y B), where `unit` divides by the length. Of
-the mapped vectors, s(j,v) and the bank's mean m(j) and deviation d(j) are as in `pairloom.alignment.attention`. Then
+the mapped vectors, s(j,v) and the mean m(j) and informativeness i(j) are as in `pairloom.alignment.attention`. Then
 
     a(j,·)    = softmax over the views and one null token of s(j,v) / tau_view - log(number of views), t(j) . null / tau_view
     x(j)      = sum over v of a(j,v) * (s(j,v) - m(j))                 what attends to the null token counts for nothing
-    log a(j)  = gamma * log(d(j) / D) + t(j) . segment + constant, D = max d, so that all a sum to 1
+    log a(j)  = gamma * log(i(j) / D) + t(j) . segment + constant, D = max i, so that all a sum to 1
 
 and from x, a and D weights and alignment come as they do there. The image is thus conditioned on the text that it is scored
 against. With A = B = 0, the null token at the mean of the bank and `segment` = 0, this is training-free attention but for the
@@ -25,7 +25,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from pairloom.alignment.attention import LEAST, Alignment, Bank, Pooling, attend
+from pairloom.alignment.attention import LEAST, Alignment, Bank, BankVectors, Pooling, attend
 from pairloom.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
@@ -53,9 +53,9 @@ class AttentionHead:
     identity: str = ""
 
     @classmethod
-    def untrained(cls, bank: npt.ArrayLike, pooling: Pooling) -> AttentionHead:
-        """Where training begins if the encoders know each other: no map, the null token at the mean of the bank (b, d)."""
-        mean = np.asarray(bank, np.float32).mean(axis=0)
+    def untrained(cls, bank: BankVectors, pooling: Pooling) -> AttentionHead:
+        """Where training begins if the encoders know each other: no map, the null token at the mean of the bank."""
+        mean = np.asarray(bank.images, np.float32).mean(axis=0)
         zero = np.zeros((len(mean), len(mean)), np.float32)
         return cls(zero, zero, mean, np.zeros_like(mean), pooling)
 
@@ -67,9 +67,9 @@ class AttentionHead:
         """Map L2-normalised embeddings of views (..., d) to float64 (..., d) of length 1."""
         return _mapped(images, self.image)
 
-    def bank(self, images: npt.ArrayLike) -> Bank:
-        """A bank of L2-normalised embeddings (b, d), mapped."""
-        return Bank.of(self.images(images))
+    def bank(self, vectors: BankVectors) -> Bank:
+        """A bank, mapped."""
+        return Bank.of(BankVectors(self.images(vectors.images), self.texts(vectors.prose)))
 
     def align(self, texts: Floats, views: Floats, bank: Bank) -> Alignment:
         """Score one text of s segments (s, d) against one image of v views (v, d), with a bank, all of them mapped.
@@ -95,8 +95,8 @@ class AttentionHead:
         if not s.size or not np.isfinite(s).all():
             raise ValueError("embeddings must be finite, with at least one segment and one view")
         shape = (-1,) + (1,) * (s.ndim - 2)
-        mean, deviation = bank.statistics(texts)
-        spread = np.maximum(deviation, LEAST)
+        mean, informativeness = bank.statistics(texts)
+        spread = np.maximum(informativeness, LEAST)
         prior = self.pooling.gamma * np.log(spread / spread.max()) + texts @ self.segment
         logits = s / self.pooling.tau_view - np.log(s.shape[-1])
         null = (texts @ self.null / self.pooling.tau_view).reshape(shape)

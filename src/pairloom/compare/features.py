@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pairloom import readers
+from pairloom.alignment.attention import BankVectors
 from pairloom.batch import Batch, Pixels
 from pairloom.choices import Kind
 from pairloom.geometry import Box
@@ -64,7 +65,7 @@ class Policy:
         literal = self.recipe.to_literal()
         return [literal["steps"], self.recipe.versions(), *([literal.get("select")] if self.learns else [])]
 
-    def bank(self, model: Model) -> Vectors:
+    def bank(self, model: Model) -> BankVectors:
         """The embedded images by which it tells what is informative."""
         return embed_bank(model, self.align.bank if self.align else None)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pairloom.alignment.attention import BankVectors
 from pairloom.alignment.metrics import Estimate, auc, bootstrap, matches, ranks, recall_at
 from pairloom.compare.features import Features
 from pairloom.compare.result import METRICS, Measured
@@ -29,7 +30,7 @@ class Hits:
     auc: float
 
 
-def score_matrix(features: Features, rows: Ints, bank: npt.NDArray[np.float32], scorer: Scorer) -> Floats:
+def score_matrix(features: Features, rows: Ints, bank: BankVectors, scorer: Scorer) -> Floats:
     """How well the text of each of the rows fits the image of each, float (n, n)."""
     views, known = [scorer.images(features.images[row]) for row in rows], scorer.bank(bank)
     lengths = np.array([len(each) for each in views])

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pairloom.alignment.attention import Bank, Pooling, align_each
+from pairloom.alignment.attention import Bank, BankVectors, Pooling, align_each
 from pairloom.alignment.head import Head, fit_head
 from pairloom.choices import Fitting, Heads, Kind, Regime
 from pairloom.compare.features import Features, Policy
@@ -35,8 +35,8 @@ class Scorer(Protocol):
     def images(self, images: npt.ArrayLike) -> Floats:
         """Views (..., d), mapped."""
 
-    def bank(self, images: npt.ArrayLike) -> Bank:
-        """A bank (b, d), mapped."""
+    def bank(self, vectors: BankVectors) -> Bank:
+        """A bank, mapped."""
 
     def align_cosines(self, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
         """One text (s, d) with each of n images, whose v views have these `cosines` (s, n, v) with it: float64 (n,)."""
@@ -56,8 +56,8 @@ class Pooled:
     def images(self, images: npt.ArrayLike) -> Floats:
         return np.asarray(images, np.float64)
 
-    def bank(self, images: npt.ArrayLike) -> Bank:
-        return Bank.of(images)
+    def bank(self, vectors: BankVectors) -> Bank:
+        return Bank.of(BankVectors(vectors.images, self.texts(vectors.prose)))
 
     def align_cosines(self, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
         return align_each(cosines, *bank.statistics(texts), self.pooling, self.kind)
@@ -106,13 +106,13 @@ class Trial:
         return [fit_attention_head(pairs, bank, model.pooling, Fitting(seed=seed))[0] for seed in self.seeds]
 
 
-def pooled_texts(features: Features, rows: Ints, bank: Vectors, gamma: float) -> Floats:
+def pooled_texts(features: Features, rows: Ints, bank: BankVectors, gamma: float) -> Floats:
     """One vector a text for fitting heads, float (n, d): its pieces weighted by how informative they are, no image in view."""
     made, known = [], Bank.of(bank)
     for row in rows:
         texts = features.texts[row].astype(np.float64)
-        _, deviation = known.statistics(texts)
-        weights = (deviation / max(deviation.max(), 1e-12)) ** gamma
+        _, informativeness = known.statistics(texts)
+        weights = (informativeness / max(informativeness.max(), 1e-12)) ** gamma
         vector = weights @ texts
         made.append(vector / np.linalg.norm(vector))
     return np.stack(made)

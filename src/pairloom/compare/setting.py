@@ -111,7 +111,7 @@ def _place(text: str, bank: Bank, known: Known) -> str:
         return "one of few"
     spans = spans[:512]
     vectors = np.stack(known.texts([text[start:end] for start, end in spans]))
-    _, deviation = bank.statistics(vectors)
-    start, end = spans[int(deviation.argmax())]
+    _, informativeness = bank.statistics(vectors)
+    start, end = spans[int(informativeness.argmax())]
     third = int(3 * (start + end) / 2 / max(1, len(text)))
     return ("in the first third", "in the middle", "in the last third")[min(2, third)]

@@ -1,6 +1,7 @@
-"""The image bank: unrelated images by which a model tells what text is informative, and what it finds in any image.
+"""The bank: unrelated images and prose by which a model tells what text is informative, and what it finds in any image.
 
-About 256 small openly licensed images come with Pairloom; `data/bank/bank.csv` says what they are. A model embeds them once.
+About 256 small openly licensed images come with Pairloom; `data/bank/bank.csv` says what they are. So do sentences in English and
+Chinese that describe nothing that can be seen, in `data/prose`. A model embeds them once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from pairloom.alignment.attention import BankVectors
 from pairloom.batch import Pixels
 from pairloom.cache import user_cache
 from pairloom.errors import UsageError
@@ -23,42 +25,48 @@ from pairloom.models.transform import Array
 from pairloom.writers.parts import write_whole
 
 BANK = Path(__file__).parents[1] / "data" / "bank"
+PROSE = Path(__file__).parents[1] / "data" / "prose"
+_OWN = "prose.txt"  # in a folder of images, to take the place of our sentences
 _READY = BANK / "embedded"  # what the shipped model makes of the shipped bank
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _FEWEST = 16  # a deviation over less says little
 _MOST = 4096
+_LANGUAGES = ("en", "zh")
 
 
 @functools.cache
 def bank_digest(folder: str | None = None) -> str:
-    """SHA-256 of the images of a bank, None being the one that ships.
+    """SHA-256 of the images and the prose of a bank, None being the one that ships.
 
     Raises:
-        UsageError: if the folder holds fewer than 16 images, or more than 4,096.
+        UsageError: if the folder holds fewer than 16 images, or more than 4,096, or a `prose.txt` of so few or many lines.
     """
     paths = _paths(folder)
     if not _FEWEST <= len(paths) <= _MOST:
         raise UsageError(f"a bank needs {_FEWEST} to {_MOST:,} images ({', '.join(_SUFFIXES)}); {folder} holds {len(paths)}")
-    each = (hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
+    each = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    each += [hashlib.sha256("\n".join(_prose(folder, language)).encode("utf-8")).hexdigest() for language in _LANGUAGES]
     return hashlib.sha256("".join(each).encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=4)
-def embed_bank(model: Model, folder: str | None = None) -> Array:
-    """The bank's embeddings by `model`, float32 (images, dimension), L2-normalised; computed once and kept in the user's cache.
+def embed_bank(model: Model, folder: str | None = None) -> BankVectors:
+    """The bank's embeddings by `model`, float32, L2-normalised; computed once and kept in the user's cache.
+
+    Of our prose it is the languages that the model's settings name, English if they name none.
 
     Raises:
         UsageError: if the folder is no bank, or an image in it can't be read.
     """
-    name = _name(model, folder)
+    name, images = _name(model, folder), len(_paths(folder))
     for place in (_READY, user_cache() / "bank"):
         with suppress(OSError, ValueError, EOFError):  # not there, or cut off: embed it again
             found: Array = np.load(place / name, allow_pickle=False)
-            return found
+            return BankVectors(found[:images], found[images:])
     embedded = _computed(model, folder)
     with suppress(OSError):  # a cache that can't be written costs time only
         write_whole(user_cache() / "bank" / name, _packed(embedded))
-    return embedded
+    return BankVectors(embedded[:images], embedded[images:])
 
 
 def keep_ready(model: Model) -> None:
@@ -69,7 +77,9 @@ def keep_ready(model: Model) -> None:
 
 
 def _computed(model: Model, folder: str | None) -> Array:
-    embedded = model.embed_images(list(_images(folder)))
+    languages = [language for language in _LANGUAGES if language in model.languages] or ["en"]
+    said = [line for language in languages for line in _prose(folder, language)]
+    embedded = np.concatenate([model.embed_images(list(_images(folder))), model.embed_texts(list(dict.fromkeys(said)))])
     if not np.isfinite(embedded).all():
         raise UsageError(f"{model.name} gave an embedding of the bank that is no number")
     return embedded
@@ -91,6 +101,20 @@ def _paths(folder: str | None) -> list[Path]:
         return sorted(path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES)
     except OSError as fault:
         raise UsageError(f"the bank {place} can't be listed: {fault.strerror}") from None
+
+
+@functools.cache
+def _prose(folder: str | None, language: str) -> tuple[str, ...]:
+    """Our sentences of a language, or those of the folder, whatever theirs is."""
+    own = Path(folder) / _OWN if folder else None
+    path = own if own and own.is_file() else PROSE / f"{language}.txt"
+    try:
+        lines = tuple(line for line in path.read_text("utf-8").splitlines() if line.strip())
+    except (OSError, ValueError) as fault:
+        raise UsageError(f"{path} can't be read: {fault}") from None
+    if not _FEWEST <= len(lines) <= _MOST:
+        raise UsageError(f"{path} needs {_FEWEST} to {_MOST:,} sentences that describe no image, one a line; it has {len(lines)}")
+    return lines
 
 
 def _images(folder: str | None) -> Iterator[Pixels]:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from pairloom.alignment.attention import EVENING, LEAST, SOFTNESS, Pooling, directions
+from pairloom.alignment.attention import EVENING, LEAST, POWER, PROSE, SOFTNESS, WIDTH, BankVectors, Pooling, directions
 from pairloom.alignment.metrics import ranks, recall_at
 from pairloom.alignment.trained import AttentionHead
 from pairloom.choices import Fitting
@@ -60,13 +60,13 @@ class Epoch:
 
 def fit_attention_head(
     pairs: Pairs,
-    bank: npt.ArrayLike,
+    bank: BankVectors,
     pooling: Pooling,
     fitting: Fitting = Fitting(),
     checkpoint: Path | None = None,
     show: Callable[[Epoch], None] = lambda epoch: None,
 ) -> tuple[AttentionHead, list[Epoch]]:
-    """Fit a head on `pairs` with a bank (b, d), beginning at `AttentionHead.untrained`, or at canonical directions where by
+    """Fit a head on `pairs` with a bank, beginning at `AttentionHead.untrained`, or at canonical directions where by
     that texts find their images no better than by chance; gives the best one and all epochs.
 
     The epoch before any training is a candidate, too: a head that would be worse than it on validation is never given.
@@ -98,16 +98,16 @@ class _Run:
     """Parameters, their mean over the last steps, the best of these so far, and the optimizer: all that a checkpoint holds."""
 
     def __init__(
-        self, torch: Any, pairs: Pairs, bank: npt.ArrayLike, pooling: Pooling, fitting: Fitting, train: Ints, held: Ints
+        self, torch: Any, pairs: Pairs, bank: BankVectors, pooling: Pooling, fitting: Fitting, train: Ints, held: Ints
     ) -> None:
         self._torch, self._pairs, self._fitting, self._held = torch, pairs, fitting, held
-        known = np.array(bank, np.float32)
-        self._bank = torch.from_numpy(known)
+        known = BankVectors(*(np.array(part, np.float32) for part in bank))
+        self._bank = [torch.from_numpy(part) for part in known]
         self._begun = _digest(pairs, known, pooling, fitting)
         self.epochs: list[Epoch] = []
         self._steps = 0
         plain = AttentionHead.untrained(known, pooling)
-        self._mean = self._start_of(plain, starts(torch, pairs, train, known, plain))
+        self._mean = self._start_of(plain, starts(torch, pairs, train, known.images, plain))
         self._best = self._copied()
         # maps are learnt as what differs from where they began, so that decay pulls there
         self._start = {name: value.clone() for name, value in self._mean.items() if name in _MAPS}
@@ -228,8 +228,10 @@ class _Run:
         mask (n, s) of which text has how many, each with each image, views (m, v, d) with the mask of what is no padding; all
         mapped. Gives (n, m)."""
         torch = self._torch
-        middle, evened = _bank(torch, mapped(self._bank, p["image"]))
-        mean, spread = texts @ middle, (texts @ evened.T).square().sum(-1).clamp_min(LEAST**2).sqrt()
+        middle, evened = _images(torch, mapped(self._bank[0], p["image"]))
+        likeness = _likeness(torch, mapped(self._bank[1], p["text"]), texts)
+        mean, deviation = texts @ middle, (texts @ evened.T).square().sum(-1).clamp_min(LEAST**2).sqrt()
+        spread = (deviation * (-PROSE * likeness).exp()).clamp_min(LEAST)
         unit = by_text(spread, there, 0.0).amax(1)
         most = unit[there.nonzero()[:, 0]]
         prior = by_text(p["gamma"] * (spread / most).log() + texts @ p["segment"], there, -math.inf).log_softmax(1)
@@ -239,8 +241,8 @@ class _Run:
         null = (texts @ p["null"] / width)[:, None, None].expand(*s.shape[:2], 1)
         share = torch.cat([logits, null], -1).softmax(-1)[..., :-1]
         fit = (share * (s - mean[:, None, None])).sum(-1)
-        counts = _log_softplus(torch, fit / (SOFTNESS * most[:, None])) * 2
-        level = (by_text(counts, there, 0.0) + prior[..., None]).logsumexp(1) / 2
+        counts = _log_softplus(torch, fit / (SOFTNESS * most[:, None])) * POWER
+        level = (by_text(counts, there, 0.0) + prior[..., None]).logsumexp(1) / POWER
         return SOFTNESS * unit[:, None] * _inverse_log_softplus(torch, level)
 
     def _start_of(self, plain: AttentionHead, others: Iterator[AttentionHead]) -> dict[str, Any]:
@@ -280,7 +282,7 @@ def _head(values: Mapping[str, Any]) -> AttentionHead:
     return AttentionHead(values["text"], values["image"], values["null"], values["segment"], pooling)
 
 
-def _bank(torch: Any, images: Any) -> tuple[Any, Any]:
+def _images(torch: Any, images: Any) -> tuple[Any, Any]:
     """The mean of mapped images (b, d) and what is evened of the rest, as in `Bank.of`."""
     middle = images.mean(0)
     away = images - middle
@@ -289,6 +291,13 @@ def _bank(torch: Any, images: Any) -> tuple[Any, Any]:
     shrunk = gram + torch.eye(len(away)) * EVENING * total / directions(*away.shape)
     evened = torch.linalg.solve_triangular(torch.linalg.cholesky(shrunk), away, upper=False)
     return middle, evened * (total / len(away) / evened.square().sum().clamp_min(LEAST**2)).sqrt()
+
+
+def _likeness(torch: Any, prose: Any, texts: Any) -> Any:
+    """By how many deviations of mapped prose (p, d) mapped texts (f, d) are more like it than it is itself."""
+    direction = torch.nn.functional.normalize(prose.mean(0), dim=0, eps=LEAST)
+    own = prose @ direction
+    return (texts @ direction - own.mean()) / own.std(correction=0).clamp_min(WIDTH)
 
 
 def _log_softplus(torch: Any, u: Any) -> Any:
@@ -307,11 +316,11 @@ def _found(scores: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> tup
     return float(np.mean([(1 / one).mean() for one in found])), float(np.mean([recall_at(one, 1).mean() for one in found]))
 
 
-def _digest(pairs: Pairs, bank: npt.NDArray[np.float32], pooling: Pooling, fitting: Fitting) -> str:
+def _digest(pairs: Pairs, bank: BankVectors, pooling: Pooling, fitting: Fitting) -> str:
     """Of what the weights after some epochs depend on: not on how many more are to come."""
     rest = {name: value for name, value in asdict(fitting).items() if name not in ("epochs", "patience")}
     said = hashlib.sha256(json.dumps([_FORM, rest, asdict(pooling)], sort_keys=True).encode())
-    arrays: list[npt.NDArray[Any]] = [pairs.image_of, pairs.groups, bank, *pairs.views, *pairs.texts]
+    arrays: list[npt.NDArray[Any]] = [pairs.image_of, pairs.groups, *bank, *pairs.views, *pairs.texts]
     for array in arrays:
         said.update(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     return said.hexdigest()
