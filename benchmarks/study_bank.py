@@ -33,7 +33,7 @@ NEIGHBOURS, SHARES = (1, 4, 16, 64), (0.25, 0.5, 0.75, 1.0)
 class Uncorrected(Pooled):
     """Attention without the bank's mean taken off; the weights are the same."""
 
-    def align_cosines(self, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
+    def align_cosines(self, plain: npt.ArrayLike, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
         mean, informativeness = bank.statistics(texts)
         return align_each(cosines, np.zeros_like(mean), informativeness, self.pooling, self.kind)
 

@@ -128,7 +128,8 @@ def scores(scorer: Scorer, texts: Sequence[np.ndarray], images: np.ndarray, bank
     """How well each text fits each image, float (texts, images)."""
     views, known = scorer.images(images), scorer.bank(bank)
     mapped = [scorer.texts(text) for text in texts]
-    return np.stack([scorer.align_cosines(text, (text @ views.T)[:, :, None], known) for text in mapped])
+    each = zip(texts, mapped, strict=True)
+    return np.stack([scorer.align_cosines(plain, text, (text @ views.T)[:, :, None], known) for plain, text in each])
 
 
 def measure(source: Source, filler: tuple[np.ndarray, list[str]], model: Model, options: argparse.Namespace) -> None:

@@ -79,7 +79,7 @@ def found(head: AttentionHead, pairs: Pairs, bank: BankVectors) -> float:
     for start in range(0, len(pairs.texts), 10):
         views = [head.images(one[:1]) for one in pairs.views[start : start + 10]]
         for place, text in enumerate(pairs.texts[start : start + 10]):
-            right.append(head.align_each(head.texts(text), np.stack(views), known).argmax() == place)
+            right.append(head.align_each(text, np.stack(views), known).argmax() == place)
     return float(np.mean(right))
 
 
@@ -118,15 +118,15 @@ def test_numpy_scores_as_torch_does(bank: BankVectors) -> None:
     views, seen = padded(torch, list(pairs.views))
     with torch.no_grad():
         expected = fit._scores(
-            mapped(texts, fit._mean["text"]), there, mapped(views, fit._mean["image"]), seen, fit._mean
+            mapped(texts, fit._mean["text"]), fit._unlike(texts), there, mapped(views, fit._mean["image"]), seen, fit._mean
         ).numpy()
     known = head.bank(bank)
     for row, text in enumerate(pairs.texts):
         for column, image in enumerate(pairs.views):
-            one = head.align(head.texts(text), head.images(image), known)
+            one = head.align(text, head.images(image), known)
             assert one.alignment == pytest.approx(expected[row, column], abs=1e-5)
             assert one.weights.sum() == pytest.approx(1) and one.alignment == pytest.approx(one.weights @ one.scores)
-            each = head.align_each(head.texts(text), head.images(image)[None], known)
+            each = head.align_each(text, head.images(image)[None], known)
             assert each == pytest.approx([one.alignment], abs=1e-12)
 
 
@@ -138,10 +138,10 @@ def test_the_onnx_graph_scores_as_numpy_does(bank: BankVectors) -> None:
     pairs = constructed(12, views=3, new=True)
     for text in pairs.texts:
         for views in ([image[:1] for image in pairs.views], [image for image in pairs.views if len(image) == 3]):
-            expected = head.align_each(head.texts(text), head.images(np.stack(views)), head.bank(bank))
+            expected = head.align_each(text, head.images(np.stack(views)), head.bank(bank))
             found, scores, weights = session.run(None, {"segments": text, "views": np.stack(views)})
             assert found == pytest.approx(expected, abs=1e-4) and (weights * scores).sum(1) == pytest.approx(found, abs=1e-5)
-            one = head.align(head.texts(text), head.images(views[0]), head.bank(bank))
+            one = head.align(text, head.images(views[0]), head.bank(bank))
             assert weights[0] == pytest.approx(one.weights, abs=1e-4) and scores[0] == pytest.approx(one.scores, abs=1e-4)
 
 
@@ -153,7 +153,7 @@ def test_without_training_and_null_token_it_is_plain_attention(bank: BankVectors
     for text in pairs.texts:
         if (text @ far.null < -1).all():  # no segment likes the null token
             expected = align_each(np.einsum("sd,nvd->snv", text, views), *Bank.of(bank).statistics(text), pooling)
-            assert far.align_each(far.texts(text), views, far.bank(bank)) == pytest.approx(expected, abs=1e-6)
+            assert far.align_each(text, views, far.bank(bank)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_batch_sees_a_part_of_each_text_and_of_each_embedding() -> None:

@@ -122,15 +122,17 @@ class Bank:
         scale = PROSE / max(float(likeness.std()), WIDTH)
         return cls(mean, evened, direction * scale, float(likeness.mean()) * scale)
 
-    def statistics(self, texts: npt.ArrayLike) -> tuple[Floats, Floats]:
-        """Of L2-normalised texts (s, d) the mean cosine with the images and the informativeness, both float64 (s,).
+    def statistics(self, texts: npt.ArrayLike, plain: npt.ArrayLike | None = None) -> tuple[Floats, Floats]:
+        """Of L2-normalised texts (s, d) the mean cosine with the images and the informativeness, both float64 (s,). `plain` are
+        the same as the model embeds them, if a head has mapped them: for prose is no concern of heads.
 
         Informativeness is the deviation of the cosine over the evened images, times exp(-z / 10), where z says by how many
         deviations of prose a text is more like prose, in the mean, than prose is itself. Captions are about four below.
         """
         vectors = np.asarray(texts, np.float64)
+        said = vectors if plain is None else np.asarray(plain, np.float64)
         deviation = np.linalg.norm(vectors @ self.evened.T, axis=1)
-        return vectors @ self.mean, deviation * np.exp(self.usual - vectors @ self.prose)
+        return vectors @ self.mean, deviation * np.exp(self.usual - said @ self.prose)
 
 
 def directions(images: int, dimension: int) -> int:

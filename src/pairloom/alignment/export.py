@@ -28,7 +28,7 @@ def head_graph(head: AttentionHead, bank: Bank) -> bytes:
     text, views = graph.mapped("segments", head.text), graph.mapped("views", head.image)
     mean = graph("MatMul", text, graph.constant(bank.mean[:, None]))
     spread = graph("ReduceL2", graph("MatMul", text, graph.constant(bank.evened.T)), graph.constant([1]), keepdims=0)
-    unlike = graph("Sub", graph.constant(bank.usual), graph("MatMul", text, graph.constant(bank.prose)))
+    unlike = graph("Sub", graph.constant(bank.usual), graph("MatMul", "segments", graph.constant(bank.prose)))
     spread = graph("Max", graph("Mul", spread, graph("Exp", unlike)), graph.constant(LEAST))
     unit = graph("ReduceMax", spread)
     share = graph("Log", graph("Div", spread, unit))

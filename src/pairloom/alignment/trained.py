@@ -1,7 +1,8 @@
 """The trained attention head: attention with learnt maps, null token and segment weights, in NumPy. `pairloom.train` fits it.
 
 Segments are mapped to t(j) = unit(x + x A), views and images of the bank to unit(y + y B), where `unit` divides by the length. Of
-the mapped vectors, s(j,v) and the mean m(j) and informativeness i(j) are as in `pairloom.alignment.attention`. Then
+the mapped vectors, s(j,v), m(j) and the deviation in i(j) are as in `pairloom.alignment.attention`; how like prose a segment is, is
+asked of x. Then
 
     a(j,·)    = softmax over the views and one null token of s(j,v) / tau_view - log(number of views), t(j) . null / tau_view
     x(j)      = sum over v of a(j,v) * (s(j,v) - m(j))                 what attends to the null token counts for nothing
@@ -68,34 +69,37 @@ class AttentionHead:
         return _mapped(images, self.image)
 
     def bank(self, vectors: BankVectors) -> Bank:
-        """A bank, mapped."""
-        return Bank.of(BankVectors(self.images(vectors.images), self.texts(vectors.prose)))
+        """A bank, its images mapped."""
+        return Bank.of(BankVectors(self.images(vectors.images), vectors.prose))
 
-    def align(self, texts: Floats, views: Floats, bank: Bank) -> Alignment:
-        """Score one text of s segments (s, d) against one image of v views (v, d), with a bank, all of them mapped.
+    def align(self, texts: npt.ArrayLike, views: Floats, bank: Bank) -> Alignment:
+        """Score one text of s segments (s, d), as the model embeds them, against one image of v views (v, d); these and the bank
+        are mapped.
 
         Raises:
             ValueError: if there is no segment or no view, or if a number is not finite.
         """
-        s = texts @ views.T
-        weights, scores = self._pooled(texts, s, bank)
+        mapped = self.texts(texts)
+        s = mapped @ views.T
+        weights, scores = self._pooled(texts, mapped, s, bank)
         return Alignment(float(weights @ scores), scores, weights, weights @ s)
 
-    def align_each(self, texts: Floats, views: Floats, bank: Bank) -> Floats:
+    def align_each(self, texts: npt.ArrayLike, views: Floats, bank: Bank) -> Floats:
         """The `alignment` of one text (s, d) with each of n images of v views (n, v, d), float64 (n,); else as `align`."""
-        return self.align_cosines(texts, np.einsum("sd,nvd->snv", texts, views), bank)
+        mapped = self.texts(texts)
+        return self.align_cosines(texts, mapped, np.einsum("sd,nvd->snv", mapped, views), bank)
 
-    def align_cosines(self, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
-        """The same from the cosines of its segments with the views, (s, n, v)."""
-        weights, scores = self._pooled(texts, cosines, bank)
+    def align_cosines(self, plain: npt.ArrayLike, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
+        """The same from segments as they are, `plain`, and mapped, and from the cosines of these with the views, (s, n, v)."""
+        weights, scores = self._pooled(plain, texts, cosines, bank)
         return np.asarray((weights * scores).sum(axis=0))
 
-    def _pooled(self, texts: Floats, s: Floats, bank: Bank) -> tuple[Floats, Floats]:
+    def _pooled(self, plain: npt.ArrayLike, texts: Floats, s: Floats, bank: Bank) -> tuple[Floats, Floats]:
         """Weights and scores of segments, which are the first axis of `s`; views are the last."""
         if not s.size or not np.isfinite(s).all():
             raise ValueError("embeddings must be finite, with at least one segment and one view")
         shape = (-1,) + (1,) * (s.ndim - 2)
-        mean, informativeness = bank.statistics(texts)
+        mean, informativeness = bank.statistics(texts, plain)
         spread = np.maximum(informativeness, LEAST)
         prior = self.pooling.gamma * np.log(spread / spread.max()) + texts @ self.segment
         logits = s / self.pooling.tau_view - np.log(s.shape[-1])

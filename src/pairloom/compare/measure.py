@@ -43,7 +43,8 @@ def score_matrix(features: Features, rows: Ints, bank: BankVectors, scorer: Scor
             # Equal images must tie, but products of equal vectors may differ in the last bit by where they stand.
             cosines = np.round(np.concatenate(texts) @ stack.reshape(-1, stack.shape[-1]).T, 12)
             for number, text, each in zip(numbers, texts, np.split(cosines, cuts), strict=True):
-                scores[number, places] = scorer.align_cosines(text, each.reshape(len(text), *stack.shape[:2]), known)
+                among = each.reshape(len(text), *stack.shape[:2])
+                scores[number, places] = scorer.align_cosines(features.texts[rows[number]], text, among, known)
     return scores
 
 

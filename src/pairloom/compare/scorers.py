@@ -38,8 +38,9 @@ class Scorer(Protocol):
     def bank(self, vectors: BankVectors) -> Bank:
         """A bank, mapped."""
 
-    def align_cosines(self, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
-        """One text (s, d) with each of n images, whose v views have these `cosines` (s, n, v) with it: float64 (n,)."""
+    def align_cosines(self, plain: npt.ArrayLike, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
+        """One text, its segments as they are, `plain` (s, d), and mapped, with each of n images, whose v views have these
+        `cosines` (s, n, v) with it: float64 (n,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,10 @@ class Pooled:
         return np.asarray(images, np.float64)
 
     def bank(self, vectors: BankVectors) -> Bank:
-        return Bank.of(BankVectors(vectors.images, self.texts(vectors.prose)))
+        return Bank.of(vectors)
 
-    def align_cosines(self, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
-        return align_each(cosines, *bank.statistics(texts), self.pooling, self.kind)
+    def align_cosines(self, plain: npt.ArrayLike, texts: Floats, cosines: Floats, bank: Bank) -> Floats:
+        return align_each(cosines, *bank.statistics(texts, plain), self.pooling, self.kind)
 
 
 @dataclass(frozen=True, slots=True)

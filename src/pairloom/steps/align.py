@@ -195,7 +195,7 @@ class _Scorer:
         vectors = np.stack([self.known[text] for text in texts]).astype(np.float64)
         try:
             if self.head:
-                return self.head.align(self.head.texts(vectors), self.head.images(views), self.bank)
+                return self.head.align(vectors, self.head.images(views), self.bank)
             return align(vectors @ views.T, *self.bank.statistics(vectors), self.model.pooling, self.kind)
         except ValueError:
             raise Reject("not_finite", f"{self.model.name} gave an embedding that is no number") from None

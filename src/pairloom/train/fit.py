@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from pairloom.alignment.attention import EVENING, LEAST, POWER, PROSE, SOFTNESS, WIDTH, BankVectors, Pooling, directions
+from pairloom.alignment.attention import EVENING, LEAST, POWER, SOFTNESS, Bank, BankVectors, Pooling, directions
 from pairloom.alignment.metrics import ranks, recall_at
 from pairloom.alignment.trained import AttentionHead
 from pairloom.choices import Fitting
@@ -102,7 +102,7 @@ class _Run:
     ) -> None:
         self._torch, self._pairs, self._fitting, self._held = torch, pairs, fitting, held
         known = BankVectors(*(np.array(part, np.float32) for part in bank))
-        self._bank = [torch.from_numpy(part) for part in known]
+        self._bank, self._prose = torch.from_numpy(known.images), Bank.of(known)
         self._begun = _digest(pairs, known, pooling, fitting)
         self.epochs: list[Epoch] = []
         self._steps = 0
@@ -206,10 +206,11 @@ class _Run:
         torch, fit = self._torch, self._fitting
         texts, there = joined(torch, [part(self._pairs.texts[row], chance) for row in rows])
         views, seen = padded(torch, [self._pairs.views[self._pairs.image_of[row]] for row in rows])
+        unlike = self._unlike(texts)
         texts, views = (dropped(torch, vectors, fit.dropout, chance) for vectors in (texts, views))
         now = self._now()
         new_texts, new_views = mapped(texts, now["text"]), mapped(views, now["image"])
-        scores = self._scores(new_texts, there, new_views, seen, now)
+        scores = self._scores(new_texts, unlike, there, new_views, seen, now)
         groups = torch.from_numpy(self._pairs.groups[rows])
         positive = (groups[:, None] == groups[None, :]).float()
         logits = scores * now["scale"].exp()
@@ -223,15 +224,14 @@ class _Run:
         """The numbers of the head as it is now."""
         return {name: value + self._start[name] if name in _MAPS else value for name, value in self._values.items()}
 
-    def _scores(self, texts: Any, there: Any, views: Any, seen: Any, p: Mapping[str, Any]) -> Any:
-        """As `AttentionHead.align_each` of a head with those values: the segments of n texts one after the other (f, d), with the
-        mask (n, s) of which text has how many, each with each image, views (m, v, d) with the mask of what is no padding; all
-        mapped. Gives (n, m)."""
+    def _scores(self, texts: Any, unlike: Any, there: Any, views: Any, seen: Any, p: Mapping[str, Any]) -> Any:
+        """As `AttentionHead.align_each` of a head with those values: the segments of n texts one after the other (f, d), how
+        unlike prose they are (f,), the mask (n, s) of which text has how many, each with each image, views (m, v, d) with the
+        mask of what is no padding; segments and views are mapped. Gives (n, m)."""
         torch = self._torch
-        middle, evened = _images(torch, mapped(self._bank[0], p["image"]))
-        likeness = _likeness(torch, mapped(self._bank[1], p["text"]), texts)
+        middle, evened = _images(torch, mapped(self._bank, p["image"]))
         mean, deviation = texts @ middle, (texts @ evened.T).square().sum(-1).clamp_min(LEAST**2).sqrt()
-        spread = (deviation * (-PROSE * likeness).exp()).clamp_min(LEAST)
+        spread = (deviation * unlike).clamp_min(LEAST)
         unit = by_text(spread, there, 0.0).amax(1)
         most = unit[there.nonzero()[:, 0]]
         prior = by_text(p["gamma"] * (spread / most).log() + texts @ p["segment"], there, -math.inf).log_softmax(1)
@@ -244,6 +244,11 @@ class _Run:
         counts = _log_softplus(torch, fit / (SOFTNESS * most[:, None])) * POWER
         level = (by_text(counts, there, 0.0) + prior[..., None]).logsumexp(1) / POWER
         return SOFTNESS * unit[:, None] * _inverse_log_softplus(torch, level)
+
+    def _unlike(self, texts: Any) -> Any:
+        """What of the informativeness of texts (f, d) no map changes, (f,)."""
+        direction = self._torch.from_numpy(self._prose.prose.astype(np.float32))
+        return (self._prose.usual - texts @ direction).exp()
 
     def _start_of(self, plain: AttentionHead, others: Iterator[AttentionHead]) -> dict[str, Any]:
         """The numbers of `plain`, or of the best of the others if by it texts find their images no better than by chance."""
@@ -270,7 +275,7 @@ class _Run:
             blocks = []
             for start in range(0, len(self._held), _BLOCK):
                 texts, there = joined(self._torch, [self._pairs.texts[row] for row in self._held[start : start + _BLOCK]])
-                blocks.append(self._scores(mapped(texts, p["text"]), there, views, seen, p).numpy())
+                blocks.append(self._scores(mapped(texts, p["text"]), self._unlike(texts), there, views, seen, p).numpy())
         return np.concatenate(blocks), groups[:, None] == owner[None, :]
 
     def _copied(self) -> dict[str, Any]:
@@ -291,13 +296,6 @@ def _images(torch: Any, images: Any) -> tuple[Any, Any]:
     shrunk = gram + torch.eye(len(away)) * EVENING * total / directions(*away.shape)
     evened = torch.linalg.solve_triangular(torch.linalg.cholesky(shrunk), away, upper=False)
     return middle, evened * (total / len(away) / evened.square().sum().clamp_min(LEAST**2)).sqrt()
-
-
-def _likeness(torch: Any, prose: Any, texts: Any) -> Any:
-    """By how many deviations of mapped prose (p, d) mapped texts (f, d) are more like it than it is itself."""
-    direction = torch.nn.functional.normalize(prose.mean(0), dim=0, eps=LEAST)
-    own = prose @ direction
-    return (texts @ direction - own.mean()) / own.std(correction=0).clamp_min(WIDTH)
 
 
 def _log_softplus(torch: Any, u: Any) -> Any:
