@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,26 @@ def test_a_bank_is_embedded_once_and_kept(model: str, bank: str, tmp_path: Path,
     kept.write_bytes(kept.read_bytes()[:100])  # cut off: it is embedded again
     embed_bank.cache_clear()
     assert all(map(np.array_equal, embed_bank(load(model), bank), first))
+
+
+def test_a_folder_may_bring_its_own_prose(model: str, bank: str, tmp_path: Path) -> None:
+    own = tmp_path / "bank"
+    shutil.copytree(bank, own)
+    assert bank_digest(str(own)) == bank_digest(bank)
+    said = [f"chapter {number} of the rules" for number in range(16)]
+    other = shutil.copytree(own, tmp_path / "other")
+    (other / "prose.txt").write_text("\n".join(said) + "\n\n", "utf-8")
+    assert bank_digest(str(other)) != bank_digest(bank)
+    towers = load(model)
+    ours, theirs = embed_bank(towers, str(own)), embed_bank(towers, str(other))
+    assert np.array_equal(ours.images, theirs.images) and len(ours.prose) > 100
+    assert theirs.prose == pytest.approx(towers.embed_texts(said), abs=1e-5)
+    few = shutil.copytree(own, tmp_path / "few")
+    (few / "prose.txt").write_text("one\n", "utf-8")
+    with pytest.raises(
+        UsageError, match=r"few/prose\.txt needs 16 to 4,096 sentences that describe no image, one a line; it has 1"
+    ):
+        bank_digest(str(few))
 
 
 def test_another_bank_is_another_digest(bank: str, tmp_path: Path) -> None:

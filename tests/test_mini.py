@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pairloom import Decode
+from pairloom.alignment.attention import Bank
 from pairloom.models import MINI, Model, embed_bank, load, onnx
 from pairloom.models import bank as banks
 
@@ -72,6 +73,23 @@ def test_a_swapped_text_fits_worse_than_the_right_one(mini: Model) -> None:
         swapped = (PAIRS / f"{stem}.txt").read_text("utf-8")
         wrong, own = (mini.embed_texts([swapped, right]) @ mini.embed_images([image(stem)]).T)[:, 0]
         assert own - wrong > 0.1
+
+
+SHOWN = [
+    "a dog runs over the grass",
+    "two children on a red sledge",
+    "a bowl of soup on a wooden table",
+    "一只猫睡在沙发上",
+    "雪山下的湖",
+]
+UNSHOWN = ["This offer ends on Friday and cannot be combined with others.", "She was never asked whether she agreed.",
+           "The next version will fix this.", "这项规定从明年开始生效。", "我认为他说得有道理。"]  # fmt: skip
+
+
+def test_prose_is_told_from_what_can_be_seen(mini: Model) -> None:
+    bank = Bank.of(embed_bank(mini))
+    (_, shown), (_, unshown) = (bank.statistics(mini.embed_texts(texts)) for texts in (SHOWN, UNSHOWN))
+    assert (shown[:, None] > 1.1 * unshown[None]).all()
 
 
 def test_the_embeddings_of_the_bank_that_ship_are_those_of_this_model(mini: Model) -> None:

@@ -1,8 +1,8 @@
 """The trained attention head: attention with learnt maps, null token and segment weights, in NumPy. `pairloom.train` fits it.
 
 Segments are mapped to t(j) = unit(x + x A), views and images of the bank to unit(y + y B), where `unit` divides by the length. Of
-the mapped vectors, s(j,v), m(j) and the deviation in i(j) are as in `pairloom.alignment.attention`; how like prose a segment is, is
-asked of x. Then
+the mapped vectors, s(j,v), m(j) and the deviation in i(j) are as in `pairloom.alignment.attention`; how like prose a segment
+is, is asked of x. Then
 
     a(j,·)    = softmax over the views and one null token of s(j,v) / tau_view - log(number of views), t(j) . null / tau_view
     x(j)      = sum over v of a(j,v) * (s(j,v) - m(j))                 what attends to the null token counts for nothing

@@ -72,7 +72,10 @@ ViewsName = Annotated[
     Views | None,
     typer.Option(help="What is looked at: whole, long (squares along long ones), tiles.", show_default="that of the recipe"),
 ]
-Bank = Annotated[str | None, typer.Option(help="Folder of images of your own as the bank.", show_default="that of the recipe")]
+Bank = Annotated[
+    str | None,
+    typer.Option(help="Folder of images of your own, and a prose.txt, as the bank.", show_default="that of the recipe"),
+]
 HeadName = Annotated[
     str | None, typer.Option("--head", help="A head that `pairloom train` wrote.", show_default="that of the recipe")
 ]

@@ -69,9 +69,10 @@ class Align(Step):
     `pooling` decides, see `pairloom.alignment.attention`. Of several captions the best-scored one counts and becomes `text`.
 
     `views` are the whole image; with `long`, overlapping squares along an image of 2:1 or longer; with `tiles`, a grid over
-    each image that is larger than what the model sees at a time. `model` is a name that `pairloom models` lists, `bank` a
-    folder of images of your own by which to tell what is informative, `head` what `pairloom train` wrote for that model, which
-    takes the place of training-free attention. Of a caption the first 512 segments are scored.
+    each image that is larger than what the model sees at a time. `model` is a name that `pairloom models` lists. `bank` is a
+    folder of images of your own by which to tell what is informative, with a `prose.txt` in it if you like. `head` is what
+    `pairloom train` wrote for that model, which takes the place of training-free attention. Of a caption the first 512 segments
+    are scored.
 
     Example: `align: {model: mini, pooling: attention, views: long}`
     """
