@@ -45,9 +45,11 @@ def bank(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         (folder / f"{number:03d}.jpg").write_bytes(picture(40, 30, 500 + number))
     monkeypatch.setattr("pairloom.models.bank.BANK", folder)
     from pairloom.models import bank_digest, embed_bank
+    from pairloom.steps.align import _bank
 
     bank_digest.cache_clear()
     embed_bank.cache_clear()
+    _bank.cache_clear()
 
 
 def pictures(folder: Path, count: int) -> Path:

@@ -127,7 +127,7 @@ class Bank:
         the same as the model embeds them, if a head has mapped them: for prose is no concern of heads.
 
         Informativeness is the deviation of the cosine over the evened images, times exp(-z / 10), where z says by how many
-        deviations of prose a text is more like prose, in the mean, than prose is itself. Captions are about four below.
+        deviations of prose a text is more like prose, in the mean, than prose is itself. By `mini` captions are about four below.
         """
         vectors = np.asarray(texts, np.float64)
         said = vectors if plain is None else np.asarray(plain, np.float64)
@@ -147,8 +147,8 @@ def align(
     pooling: Pooling = Pooling(),
     kind: Kind = "attention",
 ) -> Alignment:
-    """Pool the cosines of s segments with v views, float (s, v); `mean` and
-    `informativeness`, float (s,), are of `Bank.statistics`.
+    """Pool the cosines of s segments with v views, float (s, v); `mean` and `informativeness`, float (s,), are what
+    `Bank.statistics` gives.
 
     `attention` is described above. The other kinds take no notice of the bank and are what it is measured against: the `mean`
     and the `max` over segments of the soft maximum c = x + m over views, and `softmax`, weights ∝ exp(c / 0.1). `whole` is for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -136,10 +137,17 @@ class Align(Step):
         assert batch.pixels is not None
         model = load(self.model, self.device)
         boxes, views, captions, known = _embedded(self, batch, model)
-        head, bank = self.trained(model), embed_bank(model, self.bank)
-        scorer = _Scorer(model, self.pooling, head.bank(bank) if head else Bank.of(bank), known, head)
+        head = self.trained(model)
+        scorer = _Scorer(model, self.pooling, _bank(model, self.bank, head), known, head)
         found, rejects = lift(lambda row: scorer.pair(row[0], row[1]), list(zip(views, captions, strict=True)))
         return _written(batch, boxes, found).with_rejects(rejects)
+
+
+@functools.lru_cache(maxsize=4)
+def _bank(model: Model, folder: str | None, head: AttentionHead | None) -> Bank:
+    """Made once: of thousands of images it takes seconds."""
+    vectors = embed_bank(model, folder)
+    return head.bank(vectors) if head else Bank.of(vectors)
 
 
 def embed_scored(align: Align, batch: Batch, model: Model) -> tuple[list[Vectors], list[list[Vectors]]]:
