@@ -23,7 +23,8 @@ import numpy as np
 from PIL import Image
 from sources import all_sources
 
-from pairloom.alignment.attention import Bank, Kind, align_each
+from pairloom.alignment.attention import Kind, align_each
+from pairloom.alignment.bank import Bank
 from pairloom.models import Model, load
 from pairloom.models.bank import embed_bank
 from pairloom.steps.segment import sentences

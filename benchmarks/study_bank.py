@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pairloom import Recipe, evaluate
-from pairloom.alignment.attention import Bank, align_each
+from pairloom.alignment.attention import align_each
+from pairloom.alignment.bank import Bank
 from pairloom.compare.features import Known, Policy, Widest, compute
 from pairloom.compare.measure import score_matrix
 from pairloom.compare.scorers import Pooled

@@ -31,7 +31,7 @@ import numpy as np
 from long_text import PROSE, WAYS, photos, prose, split
 from PIL import Image
 
-from pairloom.alignment.attention import Bank, BankVectors
+from pairloom.alignment.bank import Bank, BankVectors
 from pairloom.alignment.head import fit_head
 from pairloom.alignment.metrics import bootstrap, matches, paired, ranks
 from pairloom.compare.scorers import Pooled, Scorer

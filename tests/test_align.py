@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from pairloom import (
     score,
     verify,
 )
-from pairloom.alignment.attention import Bank, align
+from pairloom.alignment.attention import align
+from pairloom.alignment.bank import Bank
 from pairloom.batch import Batch, Row
 from pairloom.errors import UsageError
 from pairloom.models import Model, bank_digest, embed_bank, load
@@ -183,6 +185,16 @@ def test_a_folder_may_bring_its_own_prose(model: str, bank: str, tmp_path: Path)
         UsageError, match=r"few/prose\.txt needs 16 to 4,096 sentences that describe no image, one a line; it has 1"
     ):
         bank_digest(str(few))
+
+
+def test_the_prose_is_of_the_languages_that_the_settings_name(model: str, bank: str, tmp_path: Path) -> None:
+    counts = []
+    for languages in (["en", "zh"], ["zh"], []):
+        folder = Path(shutil.copytree(model.removeprefix("onnx:"), tmp_path / "-".join(["model", *languages])))
+        settings = json.loads((folder / "pairloom.json").read_text("utf-8"))
+        (folder / "pairloom.json").write_text(json.dumps(settings | {"languages": languages}), "utf-8")
+        counts.append(len(embed_bank(load(f"onnx:{folder}"), bank).prose))  # the weights, and so the fingerprint, are the same
+    assert counts[0] == counts[1] + counts[2] and counts[1] > 50 and counts[2] > 90
 
 
 def test_another_bank_is_another_digest(bank: str, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pairloom.alignment.attention import EVENING, POWER, SOFTNESS, Bank, BankVectors, Pooling, align, align_each
+from pairloom.alignment.attention import POWER, SOFTNESS, Pooling, align, align_each
+from pairloom.alignment.bank import EVENING, Bank, BankVectors
 
 COSINE = st.floats(-1, 1)
 KINDS = ["whole", "mean", "max", "softmax", "attention"]

@@ -14,7 +14,8 @@ from conftest import picture
 from model_files import WORDS, onnx_model
 
 from pairloom import Align, Recipe, Segment, Truncate, UsageError, compare, readers
-from pairloom.alignment.attention import Bank, BankVectors, Pooling, align
+from pairloom.alignment.attention import Pooling, align
+from pairloom.alignment.bank import Bank, BankVectors
 from pairloom.alignment.head import fit_head, fit_ridge
 from pairloom.batch import Batch
 from pairloom.compare.features import Features

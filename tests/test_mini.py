@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pairloom import Decode
-from pairloom.alignment.attention import Bank
+from pairloom.alignment.bank import Bank
 from pairloom.models import MINI, Model, embed_bank, load, onnx
 from pairloom.models import bank as banks
 

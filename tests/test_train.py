@@ -15,7 +15,8 @@ from model_files import WORDS, onnx_model
 from safetensors.numpy import save_file
 
 from pairloom import Align, Contain, Decode, Encode, Fitting, Recipe, RecipeError, Segment, UsageError, compare, run, score, train
-from pairloom.alignment.attention import Bank, BankVectors, Pooling, align_each
+from pairloom.alignment.attention import Pooling, align_each
+from pairloom.alignment.bank import Bank, BankVectors
 from pairloom.alignment.export import head_graph
 from pairloom.alignment.trained import AttentionHead, load_head
 from pairloom.train.batches import dropped, joined, mapped, padded, part, split

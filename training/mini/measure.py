@@ -24,7 +24,8 @@ from pairs import Example, bilingual, drawings, load_pairs
 from PIL import Image
 from texts import prose
 
-from pairloom.alignment.attention import BankVectors, Pooling
+from pairloom.alignment.attention import Pooling
+from pairloom.alignment.bank import BankVectors
 
 
 def flickr(folder: Path, tars: Sequence[int]) -> Iterator[tuple[Pixels, list[str]]]:

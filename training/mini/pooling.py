@@ -13,7 +13,8 @@ import numpy.typing as npt
 from encoder import Array, Encoder
 from images import read
 
-from pairloom.alignment.attention import Bank, BankVectors, Pooling, align_each
+from pairloom.alignment.attention import Pooling, align_each
+from pairloom.alignment.bank import Bank, BankVectors
 from pairloom.models.bank import PROSE as UNRELATED
 
 PROSE = 10

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pairloom.alignment.attention import LEAST, POWER, SOFTNESS, Bank
+from pairloom.alignment.attention import POWER, SOFTNESS
+from pairloom.alignment.bank import LEAST, Bank
 from pairloom.alignment.trained import AttentionHead
 from pairloom.extras import need
 

@@ -26,7 +26,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from pairloom.alignment.attention import LEAST, Alignment, Bank, BankVectors, Pooling, attend
+from pairloom.alignment.attention import Alignment, Pooling, attend
+from pairloom.alignment.bank import LEAST, Bank, BankVectors
 from pairloom.errors import UsageError
 
 Floats = npt.NDArray[np.float64]

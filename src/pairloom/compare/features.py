@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pairloom import readers
-from pairloom.alignment.attention import BankVectors
+from pairloom.alignment.bank import BankVectors
 from pairloom.batch import Batch, Pixels
 from pairloom.choices import Kind
 from pairloom.geometry import Box

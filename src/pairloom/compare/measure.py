@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pairloom.alignment.attention import BankVectors
+from pairloom.alignment.bank import BankVectors
 from pairloom.alignment.metrics import Estimate, auc, bootstrap, matches, ranks, recall_at
 from pairloom.compare.features import Features
 from pairloom.compare.result import METRICS, Measured

@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pairloom.alignment.attention import Bank, BankVectors, Pooling, align_each
+from pairloom.alignment.attention import Pooling, align_each
+from pairloom.alignment.bank import Bank, BankVectors
 from pairloom.alignment.head import Head, fit_head
 from pairloom.choices import Fitting, Heads, Kind, Regime
 from pairloom.compare.features import Features, Policy

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairloom import readers
-from pairloom.alignment.attention import Bank
+from pairloom.alignment.bank import Bank
 from pairloom.compare.features import Known
 from pairloom.errors import UsageError
 from pairloom.models import embed_bank

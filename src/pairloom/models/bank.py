@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from pairloom.alignment.attention import BankVectors
+from pairloom.alignment.bank import BankVectors
 from pairloom.batch import Pixels
 from pairloom.cache import user_cache
 from pairloom.errors import UsageError
@@ -77,8 +77,7 @@ def keep_ready(model: Model) -> None:
 
 
 def _computed(model: Model, folder: str | None) -> Array:
-    languages = [language for language in _LANGUAGES if language in model.languages] or ["en"]
-    said = [line for language in languages for line in _prose(folder, language)]
+    said = [line for language in _spoken(model) for line in _prose(folder, language)]
     embedded = np.concatenate([model.embed_images(list(_images(folder))), model.embed_texts(list(dict.fromkeys(said)))])
     if not np.isfinite(embedded).all():
         raise UsageError(f"{model.name} gave an embedding of the bank that is no number")
@@ -86,7 +85,13 @@ def _computed(model: Model, folder: str | None) -> Array:
 
 
 def _name(model: Model, folder: str | None) -> str:
-    return hashlib.sha256(f"{model.fingerprint} {bank_digest(folder)}".encode()).hexdigest()[:32] + ".npy"
+    said = f"{model.fingerprint} {bank_digest(folder)} {_spoken(model)}"
+    return hashlib.sha256(said.encode()).hexdigest()[:32] + ".npy"
+
+
+def _spoken(model: Model) -> list[str]:
+    """The languages of our prose that the model is asked to read."""
+    return [language for language in _LANGUAGES if language in model.languages] or ["en"]
 
 
 def _packed(embedded: Array) -> bytes:

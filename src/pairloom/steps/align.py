@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pairloom.alignment.attention import Alignment, Bank, align
+from pairloom.alignment.attention import Alignment, align
+from pairloom.alignment.bank import Bank
 from pairloom.alignment.trained import AttentionHead, head_digest, load_head
 from pairloom.batch import Batch, Pixels
 from pairloom.choices import Kind, Views

@@ -23,15 +23,17 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from pairloom.alignment.attention import EVENING, LEAST, POWER, SOFTNESS, Bank, BankVectors, Pooling, directions
+from pairloom.alignment.attention import Pooling
+from pairloom.alignment.bank import Bank, BankVectors
 from pairloom.alignment.metrics import ranks, recall_at
 from pairloom.alignment.trained import AttentionHead
 from pairloom.choices import Fitting
 from pairloom.errors import UsageError
 from pairloom.extras import need
-from pairloom.train.batches import by_text, dropped, joined, mapped, padded, part, shuffled, split
+from pairloom.train.batches import dropped, joined, mapped, padded, part, shuffled, split
 from pairloom.train.features import Pairs
 from pairloom.train.losses import infonce, moved, sigmoid
+from pairloom.train.scores import scores
 from pairloom.train.start import by_chance, starts
 from pairloom.writers.parts import write_whole
 
@@ -42,7 +44,6 @@ _MAPS = ("text", "image")
 _GENTLY = 0.3  # of the rate, where training begins with maps: what is whitened is soon known by heart
 _BLOCK = 32  # texts scored at a time there
 _ROWS = 256  # vectors whose cosines are kept as they are, a batch
-_FAR = -30.0  # so far below 0 softplus is the exponential
 _RECENT = 8  # Shamir and Zhang's eta: the mean lags about a tenth of all steps behind
 
 
@@ -225,25 +226,7 @@ class _Run:
         return {name: value + self._start[name] if name in _MAPS else value for name, value in self._values.items()}
 
     def _scores(self, texts: Any, unlike: Any, there: Any, views: Any, seen: Any, p: Mapping[str, Any]) -> Any:
-        """As `AttentionHead.align_each` of a head with those values: the segments of n texts one after the other (f, d), how
-        unlike prose they are (f,), the mask (n, s) of which text has how many, each with each image, views (m, v, d) with the
-        mask of what is no padding; segments and views are mapped. Gives (n, m)."""
-        torch = self._torch
-        middle, evened = _images(torch, mapped(self._bank, p["image"]))
-        mean, deviation = texts @ middle, (texts @ evened.T).square().sum(-1).clamp_min(LEAST**2).sqrt()
-        spread = (deviation * unlike).clamp_min(LEAST)
-        unit = by_text(spread, there, 0.0).amax(1)
-        most = unit[there.nonzero()[:, 0]]
-        prior = by_text(p["gamma"] * (spread / most).log() + texts @ p["segment"], there, -math.inf).log_softmax(1)
-        s = torch.einsum("fd,ivd->fiv", texts, views)
-        width = p["tau_view"].exp()
-        logits = (s / width - seen.sum(1).log()[:, None]).masked_fill(~seen, -math.inf)
-        null = (texts @ p["null"] / width)[:, None, None].expand(*s.shape[:2], 1)
-        share = torch.cat([logits, null], -1).softmax(-1)[..., :-1]
-        fit = (share * (s - mean[:, None, None])).sum(-1)
-        counts = _log_softplus(torch, fit / (SOFTNESS * most[:, None])) * POWER
-        level = (by_text(counts, there, 0.0) + prior[..., None]).logsumexp(1) / POWER
-        return SOFTNESS * unit[:, None] * _inverse_log_softplus(torch, level)
+        return scores(self._torch, texts, unlike, there, views, seen, mapped(self._bank, p["image"]), p)
 
     def _unlike(self, texts: Any) -> Any:
         """What of the informativeness of texts (f, d) no map changes, (f,)."""
@@ -285,27 +268,6 @@ class _Run:
 def _head(values: Mapping[str, Any]) -> AttentionHead:
     pooling = Pooling(float(values["gamma"]), math.exp(values["tau_view"]))
     return AttentionHead(values["text"], values["image"], values["null"], values["segment"], pooling)
-
-
-def _images(torch: Any, images: Any) -> tuple[Any, Any]:
-    """The mean of mapped images (b, d) and what is evened of the rest, as in `Bank.of`."""
-    middle = images.mean(0)
-    away = images - middle
-    gram = away @ away.T
-    total = gram.trace().clamp_min(len(away) * LEAST**2)
-    shrunk = gram + torch.eye(len(away)) * EVENING * total / directions(*away.shape)
-    evened = torch.linalg.solve_triangular(torch.linalg.cholesky(shrunk), away, upper=False)
-    return middle, evened * (total / len(away) / evened.square().sum().clamp_min(LEAST**2)).sqrt()
-
-
-def _log_softplus(torch: Any, u: Any) -> Any:
-    """As in `pairloom.alignment.attention`; what is not chosen is kept finite, or its gradient would spoil the other's."""
-    return torch.where(u < _FAR, u, torch.nn.functional.softplus(u.clamp_min(_FAR)).log())
-
-
-def _inverse_log_softplus(torch: Any, logs: Any) -> Any:
-    y = logs.clamp_min(_FAR).exp()
-    return torch.where(logs < _FAR, logs, y + (-torch.expm1(-y)).log())
 
 
 def _found(scores: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> tuple[float, float]:
