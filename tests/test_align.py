@@ -197,6 +197,14 @@ def test_the_prose_is_of_the_languages_that_the_settings_name(model: str, bank: 
     assert counts[0] == counts[1] + counts[2] and counts[1] > 50 and counts[2] > 90
 
 
+def test_other_constants_are_another_recipe(model: str, bank: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model.removeprefix("onnx:"), tmp_path / "model"))
+    settings = json.loads((folder / "pairloom.json").read_text("utf-8"))
+    (folder / "pairloom.json").write_text(json.dumps(settings | {"pooling": {"gamma": 5}}), "utf-8")
+    one, other = (Align(name, bank=bank).depends_on() for name in (model, f"onnx:{folder}"))
+    assert {name for name in one if one[name] != other[name]} == {"settings"}
+
+
 def test_another_bank_is_another_digest(bank: str, tmp_path: Path) -> None:
     for number in range(16):
         (tmp_path / f"{number}.png").write_bytes(picture(20, 20, number, "PNG"))

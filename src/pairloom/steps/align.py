@@ -108,6 +108,7 @@ class Align(Step):
     def depends_on(self) -> dict[str, str]:
         model = load(self.model, self.device)
         said = {"model": model.fingerprint, "bank": bank_digest(self.bank)}
+        said["settings"] = f"{model.pooling}, languages {', '.join(model.languages)}"  # the rest of them is in the fingerprint
         if model.package:  # is in the fingerprint already; here it says so to whoever has to find out what changed
             said["package"] = model.package
         if self.head and self.trained(model):
