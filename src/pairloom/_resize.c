@@ -1,5 +1,5 @@
-/* Resize of RGB pixels, byte for byte what Pillow's `Image.resize` gives, several times as fast; and RGBA pixels put on one
- * colour, as `Image.paste` with a mask does.
+/* Resize of RGB pixels and of planes, byte for byte what Pillow's `Image.resize` gives, several times as fast; beside it what
+ * is done to pixels one by one, see _pixels.h.
  *
  * The filters, the order of the floating-point operations, the fixed point with 22 bits and the rounding to bytes between
  * the two passes (columns first) are those of Pillow's libImaging/Resample.c; the code and the layout of data are our own,
@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "_pixels.h"
 #include "_resize_kernels.h"
 
 enum { LARGEST = 1 << 24 }; /* beyond, the float32 of a box no longer counts pixels */
@@ -116,30 +117,30 @@ static int axis_make(axis *made, size_t in, size_t out, float start, float end, 
     return 0;
 }
 
-typedef struct {
-    uint8_t *data;
-    ptrdiff_t stride;
-    size_t width, height;
-} image;
-
 /* Between the passes: quads `base` to `filled` of the first pass's result, with space for `room` of them. */
 typedef struct {
     uint8_t *quads, *strip;
     size_t stride, room, base, filled;
 } work;
 
-/* One strip more: the next 16 source rows through the first pass. */
+/* Rows of a strip: 16 of RGB, 48 of a plane. */
+static size_t strip_rows(const image *from) {
+    return SAMPLES / from->channels;
+}
+
+/* One strip more: the next source rows through the first pass. */
 static void work_fill(work *now, const image *from, const axis *columns, const kernel *with) {
-    const uint8_t *rows[ROWS];
-    for (size_t i = 0; i < ROWS; i++) {
+    const uint8_t *rows[SAMPLES];
+    for (size_t i = 0; i < strip_rows(from); i++) {
         size_t row = now->filled * TAPS + i;
         rows[i] = from->data + (ptrdiff_t)(row < from->height ? row : from->height - 1) * from->stride;
     }
-    size_t left = columns->first[0];
-    with->regroup(rows, 3 * from->width, left, columns->end > left ? columns->end - left : 0, now->strip);
+    size_t left = columns->first[0], count = columns->end > left ? columns->end - left : 0;
     uint8_t *to = now->quads + (now->filled - now->base) * now->stride;
-    with->across(now->strip, columns, to, now->stride);
-    now->filled += ROWS / TAPS;
+    int plane = from->channels == 1;
+    (plane ? with->regroup_plane : with->regroup)(rows, from->channels * from->width, left, count, now->strip);
+    (plane ? with->across_plane : with->across)(now->strip, columns, to, now->stride);
+    now->filled += strip_rows(from) / TAPS;
 }
 
 static void work_run(work *now, const image *from, const image *to, const axis *columns, const axis *rows, const kernel *with) {
@@ -147,7 +148,7 @@ static void work_run(work *now, const image *from, const image *to, const axis *
     for (size_t y = 0; y < to->height; y++) {
         size_t first = rows->first[y], end = first + rows->groups[y];
         while (now->filled < end) {
-            if (now->filled - now->base + ROWS / TAPS > now->room) { /* `first` never goes back */
+            if (now->filled - now->base + strip_rows(from) / TAPS > now->room) { /* `first` never goes back */
                 size_t kept = now->filled > first ? now->filled - first : 0;
                 memmove(now->quads, now->quads + (first - now->base) * now->stride, kept * now->stride);
                 now->base = first;
@@ -155,7 +156,7 @@ static void work_run(work *now, const image *from, const image *to, const axis *
             }
             work_fill(now, from, columns, with);
         }
-        with->down(now->quads + (first - now->base) * now->stride, now->stride, rows, y, 3 * to->width,
+        with->down(now->quads + (first - now->base) * now->stride, now->stride, rows, y, to->channels * to->width,
                    to->data + (ptrdiff_t)y * to->stride);
     }
 }
@@ -174,7 +175,8 @@ static int resize(const image *from, const image *to, const float *region, const
     kernels->split(columns.taps, columns.count * columns.room);
     kernels->split(rows.taps, rows.count * rows.room);
     /* Whole blocks of 48 samples are read, and the last column is written 4 bytes too wide. */
-    work now = {.stride = (to->width + 15) / 16 * GROUP + 64, .room = rows.room + (rows.room > 16 ? rows.room : 16)};
+    size_t samples = to->channels * to->width;
+    work now = {.stride = (samples + SAMPLES - 1) / SAMPLES * GROUP + 64, .room = rows.room + (rows.room > 16 ? rows.room : 16)};
     size_t left = columns.first[0], wide = columns.end > left ? columns.end - left : 1;
     now.strip = wide > SIZE_MAX / GROUP ? NULL : aligned_alloc(64, wide * GROUP);
     now.quads = now.room > SIZE_MAX / now.stride ? NULL : aligned_alloc(64, now.room * now.stride);
@@ -188,36 +190,18 @@ static int resize(const image *from, const image *to, const float *region, const
     return failed ? -1 : 0;
 }
 
-/* RGBA on an opaque colour. A product of two bytes is divided by 255 with rounding, as everywhere in Pillow. */
-static void composite(const image *from, const image *to, const unsigned char *colour) {
-    for (size_t y = 0; y < from->height; y++) {
-        const unsigned char *in = from->data + (ptrdiff_t)y * from->stride;
-        unsigned char *out = to->data + (ptrdiff_t)y * to->stride;
-        for (size_t x = 0; x < from->width; x++, in += 4, out += 3) {
-            unsigned alpha = in[3];
-            if (alpha == 255 || alpha == 0) { /* most pixels of a drawing */
-                const unsigned char *shown = alpha ? in : colour;
-                out[0] = shown[0], out[1] = shown[1], out[2] = shown[2];
-                continue;
-            }
-            for (size_t c = 0; c < 3; c++) {
-                unsigned sum = in[c] * alpha + colour[c] * (255 - alpha) + 128;
-                out[c] = (unsigned char)((sum + (sum >> 8)) >> 8);
-            }
-        }
-    }
-}
-
-/* Whether the buffer is (height, width, channels) bytes with whole rows in one piece; otherwise -1 and ValueError. */
+/* Whether the buffer is (height, width, channels) bytes, or (height, width) where there is one channel, with whole rows in one
+ * piece; otherwise -1 and ValueError. */
 static int image_of(const Py_buffer *view, Py_ssize_t channels, image *made) {
-    int fits = view->ndim == 3 && view->itemsize == 1 && view->shape[2] == channels && view->shape[0] > 0 && view->shape[1] > 0;
+    int fits = view->ndim == (channels == 1 ? 2 : 3) && view->itemsize == 1 && view->shape[0] > 0 && view->shape[1] > 0;
     fits = fits && view->shape[0] < LARGEST && view->shape[1] < LARGEST;
-    fits = fits && view->strides[2] == 1 && (view->strides[1] == channels || view->shape[1] == 1);
+    fits = fits && (channels == 1 || (view->shape[2] == channels && view->strides[2] == 1));
+    fits = fits && (view->strides[1] == channels || view->shape[1] == 1);
     if (!fits) {
         PyErr_Format(PyExc_ValueError, "expected bytes (height, width, %zd), at least 1x1, rows in one piece", channels);
         return -1;
     }
-    *made = (image){view->buf, view->strides[0], (size_t)view->shape[1], (size_t)view->shape[0]};
+    *made = (image){view->buf, view->strides[0], (size_t)view->shape[1], (size_t)view->shape[0], (size_t)channels};
     return 0;
 }
 
@@ -248,7 +232,8 @@ static PyObject *resize_views(const Py_buffer *source, const Py_buffer *target, 
     kernel kernels[3];
     const filter *chosen = filter_named(by);
     size_t count = kernels_named(with, kernels);
-    if (!chosen || !count || image_of(source, 3, &from) || image_of(target, 3, &to))
+    Py_ssize_t channels = source->ndim == 2 ? 1 : 3;
+    if (!chosen || !count || image_of(source, channels, &from) || image_of(target, channels, &to))
         return NULL;
     int inside = region[0] >= 0 && region[1] >= 0 && region[2] <= (float)from.width && region[3] <= (float)from.height;
     if (!inside || !(region[2] >= region[0] && region[3] >= region[1])) {
@@ -295,7 +280,7 @@ static PyObject *composite_views(const Py_buffer *source, const Py_buffer *targe
     image from, to;
     if (image_of(source, 4, &from) || image_of(target, 3, &to))
         return NULL;
-    if (from.width != to.width || from.height != to.height) {
+    if (!same_size(&from, &to)) {
         PyErr_SetString(PyExc_ValueError, "both must be of one size");
         return NULL;
     }
@@ -320,6 +305,65 @@ static PyObject *method_composite(PyObject *self, PyObject *args) {
     return result;
 }
 
+static PyObject *rgb_views(const Py_buffer *views) {
+    image light, blue, red, to;
+    if (image_of(&views[0], 1, &light) || image_of(&views[1], 1, &blue) || image_of(&views[2], 1, &red) || image_of(&views[3], 3, &to))
+        return NULL;
+    if (!same_size(&light, &blue) || !same_size(&light, &red) || !same_size(&light, &to)) {
+        PyErr_SetString(PyExc_ValueError, "all must be of one size");
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    rgb(&light, &blue, &red, &to);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyObject *method_rgb(PyObject *self, PyObject *args) {
+    (void)self;
+    PyObject *given[4];
+    if (!PyArg_ParseTuple(args, "OOOO:rgb", &given[0], &given[1], &given[2], &given[3]))
+        return NULL;
+    Py_buffer views[4];
+    PyObject *result = NULL;
+    int held = 0;
+    while (held < 4 && !PyObject_GetBuffer(given[held], &views[held], held == 3 ? PyBUF_STRIDES | PyBUF_WRITABLE : PyBUF_STRIDES))
+        held++;
+    if (held == 4)
+        result = rgb_views(views);
+    while (held)
+        PyBuffer_Release(&views[--held]);
+    return result;
+}
+
+static PyObject *halve_views(const Py_buffer *source, const Py_buffer *target) {
+    image from, to;
+    if (image_of(source, 1, &from) || image_of(target, 1, &to))
+        return NULL;
+    if (to.width != (from.width + 1) / 2 || to.height != (from.height + 1) / 2) {
+        PyErr_SetString(PyExc_ValueError, "the target must be of half the size, rounded up");
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    halve(&from, &to);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyObject *method_halve(PyObject *self, PyObject *args) {
+    (void)self;
+    PyObject *in, *out;
+    if (!PyArg_ParseTuple(args, "OO:halve", &in, &out))
+        return NULL;
+    Py_buffer source, target;
+    if (views_of(in, out, &source, &target))
+        return NULL;
+    PyObject *result = halve_views(&source, &target);
+    PyBuffer_Release(&source);
+    PyBuffer_Release(&target);
+    return result;
+}
+
 static PyObject *method_kernels(PyObject *self, PyObject *args) {
     (void)self, (void)args;
     kernel found[3];
@@ -334,9 +378,11 @@ static PyObject *method_kernels(PyObject *self, PyObject *args) {
 static PyMethodDef METHODS[] = {
     {"resize", method_resize, METH_VARARGS,
      "resize(source, target, box, interpolation, kernel=None): fill `target` with the box of `source`.\n\n"
-     "Both are buffers of bytes (height, width, 3) that don't overlap, with any distance between rows."},
+     "Both are buffers of bytes (height, width, 3) or (height, width) that don't overlap, with any distance between rows."},
     {"composite", method_composite, METH_VARARGS,
      "composite(source, target, colour): fill `target`, bytes (height, width, 3), with `source` (height, width, 4) on a colour."},
+    {"rgb", method_rgb, METH_VARARGS, "rgb(y, cb, cr, target): fill `target`, bytes (height, width, 3), with what three planes show."},
+    {"halve", method_halve, METH_VARARGS, "halve(source, target): fill `target` with the means of four neighbours of a plane."},
     {"kernels", method_kernels, METH_NOARGS, "kernels(): the names of the kernels that this processor can run, the fastest first."},
     {NULL, NULL, 0, NULL},
 };
@@ -344,7 +390,7 @@ static PyMethodDef METHODS[] = {
 static PyModuleDef_Slot SLOTS[] = {{0, NULL}};
 
 static struct PyModuleDef MODULE = {
-    PyModuleDef_HEAD_INIT, .m_name = "_resize", .m_doc = "The compiled resize and compositing.", .m_methods = METHODS, .m_slots = SLOTS,
+    PyModuleDef_HEAD_INIT, .m_name = "_resize", .m_doc = "The compiled resize, and what is done to pixels one by one.", .m_methods = METHODS, .m_slots = SLOTS,
 };
 
 PyMODINIT_FUNC PyInit__resize(void) {

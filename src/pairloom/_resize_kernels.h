@@ -3,7 +3,8 @@
  * Data lie so that both passes are one and the same sum. A *group* holds four neighbouring taps of one sample in four
  * bytes. A *strip* is 16 source rows, regrouped: for every four columns 192 bytes [channel][row][column]. The first pass
  * sums one column of a strip (48 samples) for each output column; the rows of its result are the taps of the second pass,
- * so it writes *quads*, four rows as [sample][row], and the second pass sums 48 samples of a quad at a time.
+ * so it writes *quads*, four rows as [sample][row], and the second pass sums 48 samples of a quad at a time. A plane, whose
+ * pixels are single bytes, goes the same way with 48 rows in a strip, [row][column], in place of 16 rows of three channels.
  *
  * A coefficient has 24 bits with its sign, more than a processor multiplies by a byte at once. It is split into parts
  * (12 + 12 bits, or three bytes); the parts are summed apart and put together at the end, which is exact modulo 2^32. */
@@ -38,8 +39,11 @@ typedef struct {
     void (*split)(group *taps, size_t count);
     /* `count` groups from group `first` on, of rows of `bytes` bytes, into a strip */
     void (*regroup)(const uint8_t *const *rows, size_t bytes, size_t first, size_t count, uint8_t *strip);
+    void (*regroup_plane)(const uint8_t *const *rows, size_t bytes, size_t first, size_t count, uint8_t *strip);
     /* a strip through the first pass: of each column 12 bytes (and 4 that don't matter) to each of four quads */
     void (*across)(const uint8_t *strip, const axis *columns, uint8_t *quad, size_t stride);
+    /* the same for a plane: of four columns at a time 16 bytes to each of twelve quads */
+    void (*across_plane)(const uint8_t *strip, const axis *columns, uint8_t *quad, size_t stride);
     /* quads through the second pass: row `y` of the result, `bytes` long */
     void (*down)(const uint8_t *quad, size_t stride, const axis *rows, size_t y, size_t bytes, uint8_t *out);
 } kernel;
@@ -61,6 +65,18 @@ static void regroup_one(const uint8_t *const *rows, size_t bytes, size_t start, 
 static void regroup_portable(const uint8_t *const *rows, size_t bytes, size_t first, size_t count, uint8_t *strip) {
     for (size_t i = 0; i < count; i++)
         regroup_one(rows, bytes, (first + i) * 3 * TAPS, strip + i * GROUP);
+}
+
+/* Four columns of 48 rows of a plane. */
+static void regroup_plane_one(const uint8_t *const *rows, size_t bytes, size_t start, uint8_t *to) {
+    for (size_t row = 0; row < SAMPLES; row++)
+        for (size_t at = start; at < start + TAPS; at++)
+            *to++ = at < bytes ? rows[row][at] : 0;
+}
+
+static void regroup_plane_portable(const uint8_t *const *rows, size_t bytes, size_t first, size_t count, uint8_t *strip) {
+    for (size_t i = 0; i < count; i++)
+        regroup_plane_one(rows, bytes, (first + i) * TAPS, strip + i * GROUP);
 }
 
 static inline void sum_portable(const uint8_t *data, size_t step, const group *taps, size_t groups, uint8_t *out) {
@@ -86,6 +102,16 @@ static void across_portable(const uint8_t *strip, const axis *columns, uint8_t *
         sum_portable(data, GROUP, columns->taps + x * columns->room, columns->groups[x], out);
         for (size_t i = 0; i < SAMPLES / 4; i++)
             memcpy(quad + i % 4 * stride + i / 4 * 4, out + 4 * i, 4);
+    }
+}
+
+static void across_plane_portable(const uint8_t *strip, const axis *columns, uint8_t *quad, size_t stride) {
+    uint8_t out[SAMPLES];
+    for (size_t x = 0; x < columns->count; x++, quad += TAPS) {
+        const uint8_t *data = strip + (columns->first[x] - columns->first[0]) * GROUP;
+        sum_portable(data, GROUP, columns->taps + x * columns->room, columns->groups[x], out);
+        for (size_t i = 0; i < SAMPLES / 4; i++)
+            memcpy(quad + i * stride, out + 4 * i, 4);
     }
 }
 
@@ -122,6 +148,29 @@ AVX2 static void regroup_avx2(const uint8_t *const *rows, size_t bytes, size_t f
             _mm_storeu_si128(to, _mm_unpacklo_epi64(low01, low23));
             _mm_storeu_si128(to + 4, _mm_unpackhi_epi64(low01, low23));
             _mm_storeu_si128(to + 8, _mm_unpacklo_epi64(high01, high23));
+        }
+    }
+}
+
+AVX2 static void regroup_plane_avx2(const uint8_t *const *rows, size_t bytes, size_t first, size_t count, uint8_t *strip) {
+    for (size_t i = 0; i < count; i += 4, strip += 4 * GROUP) { /* 16 columns of each row, where there are as many */
+        size_t at = (first + i) * TAPS;
+        if (at + 16 > bytes || i + 4 > count) {
+            for (size_t k = 0; k < 4 && i + k < count; k++)
+                regroup_plane_one(rows, bytes, at + TAPS * k, strip + k * GROUP);
+            continue;
+        }
+        for (size_t j = 0; j < SAMPLES; j += 4) {
+            __m128i r[4];
+            for (size_t k = 0; k < 4; k++)
+                r[k] = _mm_loadu_si128((const __m128i *)(rows[j + k] + at));
+            __m128i low01 = _mm_unpacklo_epi32(r[0], r[1]), low23 = _mm_unpacklo_epi32(r[2], r[3]);
+            __m128i high01 = _mm_unpackhi_epi32(r[0], r[1]), high23 = _mm_unpackhi_epi32(r[2], r[3]);
+            uint8_t *to = strip + 4 * j;
+            _mm_storeu_si128((__m128i *)to, _mm_unpacklo_epi64(low01, low23));
+            _mm_storeu_si128((__m128i *)(to + GROUP), _mm_unpackhi_epi64(low01, low23));
+            _mm_storeu_si128((__m128i *)(to + 2 * GROUP), _mm_unpacklo_epi64(high01, high23));
+            _mm_storeu_si128((__m128i *)(to + 3 * GROUP), _mm_unpackhi_epi64(high01, high23));
         }
     }
 }
@@ -181,6 +230,30 @@ AVX2 static void across_avx2(const uint8_t *strip, const axis *columns, uint8_t 
     }
 }
 
+/* The sums of column `x`, or of the last one beyond it. */
+AVX2 INLINE __m256i column_avx2(const uint8_t *strip, const axis *columns, size_t x) {
+    x = x < columns->count ? x : columns->count - 1;
+    const uint8_t *data = strip + (columns->first[x] - columns->first[0]) * GROUP;
+    return sum_avx2(data, GROUP, columns->taps + x * columns->room, columns->groups[x]);
+}
+
+AVX2 static void across_plane_avx2(const uint8_t *strip, const axis *columns, uint8_t *quad, size_t stride) {
+    for (size_t x = 0; x < columns->count; x += 4, quad += 16)
+        for (size_t half = 0; half < 2; half++) {
+            const uint8_t *from = strip + 32 * half;
+            __m256i s0 = column_avx2(from, columns, x), s1 = column_avx2(from, columns, x + 1);
+            __m256i s2 = column_avx2(from, columns, x + 2), s3 = column_avx2(from, columns, x + 3);
+            __m256i low01 = _mm256_unpacklo_epi32(s0, s1), low23 = _mm256_unpacklo_epi32(s2, s3);
+            __m256i made[3] = {_mm256_unpacklo_epi64(low01, low23), _mm256_unpackhi_epi64(low01, low23),
+                               _mm256_unpacklo_epi64(_mm256_unpackhi_epi32(s0, s1), _mm256_unpackhi_epi32(s2, s3))};
+            for (size_t i = 0; i < 3; i++) {
+                uint8_t *to = quad + (4 * i + 2 * half) * stride;
+                _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(made[i]));
+                _mm_storeu_si128((__m128i *)(to + stride), _mm256_extracti128_si256(made[i], 1));
+            }
+        }
+}
+
 AVX2 static void down_avx2(const uint8_t *quad, size_t stride, const axis *rows, size_t y, size_t bytes, uint8_t *out) {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     for (size_t at = 0; at < bytes; at += SAMPLES) {
@@ -238,14 +311,35 @@ VNNI INLINE __m512i sum_vnni(const uint8_t *data, size_t step, const group *taps
     return _mm512_packus_epi16(first, _mm512_packs_epi32(whole_vnni(low2, mid2, high2), _mm512_setzero_si512()));
 }
 
+VNNI INLINE void store_vnni(__m512i made, uint8_t *quad, size_t stride) {
+    _mm_storeu_si128((__m128i *)quad, _mm512_castsi512_si128(made));
+    _mm_storeu_si128((__m128i *)(quad + stride), _mm512_extracti32x4_epi32(made, 1));
+    _mm_storeu_si128((__m128i *)(quad + 2 * stride), _mm512_extracti32x4_epi32(made, 2));
+    _mm_storeu_si128((__m128i *)(quad + 3 * stride), _mm512_extracti32x4_epi32(made, 3));
+}
+
 VNNI static void across_vnni(const uint8_t *strip, const axis *columns, uint8_t *quad, size_t stride) {
     for (size_t x = 0; x < columns->count; x++, quad += 3 * ROWS / 4) {
         const uint8_t *data = strip + (columns->first[x] - columns->first[0]) * GROUP;
-        __m512i sum = sum_vnni(data, GROUP, columns->taps + x * columns->room, columns->groups[x]);
-        _mm_storeu_si128((__m128i *)quad, _mm512_castsi512_si128(sum));
-        _mm_storeu_si128((__m128i *)(quad + stride), _mm512_extracti32x4_epi32(sum, 1));
-        _mm_storeu_si128((__m128i *)(quad + 2 * stride), _mm512_extracti32x4_epi32(sum, 2));
-        _mm_storeu_si128((__m128i *)(quad + 3 * stride), _mm512_extracti32x4_epi32(sum, 3));
+        store_vnni(sum_vnni(data, GROUP, columns->taps + x * columns->room, columns->groups[x]), quad, stride);
+    }
+}
+
+VNNI INLINE __m512i column_vnni(const uint8_t *strip, const axis *columns, size_t x) {
+    x = x < columns->count ? x : columns->count - 1;
+    const uint8_t *data = strip + (columns->first[x] - columns->first[0]) * GROUP;
+    return sum_vnni(data, GROUP, columns->taps + x * columns->room, columns->groups[x]);
+}
+
+VNNI static void across_plane_vnni(const uint8_t *strip, const axis *columns, uint8_t *quad, size_t stride) {
+    for (size_t x = 0; x < columns->count; x += 4, quad += 16) {
+        __m512i s0 = column_vnni(strip, columns, x), s1 = column_vnni(strip, columns, x + 1);
+        __m512i s2 = column_vnni(strip, columns, x + 2), s3 = column_vnni(strip, columns, x + 3);
+        __m512i low01 = _mm512_unpacklo_epi32(s0, s1), low23 = _mm512_unpacklo_epi32(s2, s3);
+        store_vnni(_mm512_unpacklo_epi64(low01, low23), quad, stride);
+        store_vnni(_mm512_unpackhi_epi64(low01, low23), quad + 4 * stride, stride);
+        low01 = _mm512_unpackhi_epi32(s0, s1), low23 = _mm512_unpackhi_epi32(s2, s3);
+        store_vnni(_mm512_unpacklo_epi64(low01, low23), quad + 8 * stride, stride);
     }
 }
 
@@ -266,10 +360,11 @@ static size_t kernels_here(kernel found[3]) {
     __builtin_cpu_init();
     int wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
     if (wide && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx2"))
-        found[count++] = (kernel){"vnni", 127 << 16, split_vnni, regroup_avx2, across_vnni, down_vnni};
+        found[count++] = (kernel){"vnni", 127 << 16, split_vnni, regroup_avx2, regroup_plane_avx2, across_vnni, across_plane_vnni, down_vnni};
     if (__builtin_cpu_supports("avx2"))
-        found[count++] = (kernel){"avx2", 1 << 27, split_avx2, regroup_avx2, across_avx2, down_avx2};
+        found[count++] = (kernel){"avx2", 1 << 27, split_avx2, regroup_avx2, regroup_plane_avx2, across_avx2, across_plane_avx2, down_avx2};
 #endif
-    found[count++] = (kernel){"portable", INT32_MAX, split_nothing, regroup_portable, across_portable, down_portable};
+    found[count++] = (kernel){"portable", INT32_MAX, split_nothing, regroup_portable, regroup_plane_portable, across_portable, across_plane_portable,
+                              down_portable};
     return count;
 }

@@ -1,0 +1,111 @@
+/* What is done to pixels one by one: transparency put on one colour, and the colours of JPEG. */
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    uint8_t *data;
+    ptrdiff_t stride;
+    size_t width, height, channels;
+} image;
+
+static int same_size(const image *one, const image *other) {
+    return one->width == other->width && one->height == other->height;
+}
+
+/* RGBA on an opaque colour. A product of two bytes is divided by 255 with rounding, as everywhere in Pillow. */
+static void composite(const image *from, const image *to, const unsigned char *colour) {
+    for (size_t y = 0; y < from->height; y++) {
+        const unsigned char *in = from->data + (ptrdiff_t)y * from->stride;
+        unsigned char *out = to->data + (ptrdiff_t)y * to->stride;
+        for (size_t x = 0; x < from->width; x++, in += 4, out += 3) {
+            unsigned alpha = in[3];
+            if (alpha == 255 || alpha == 0) { /* most pixels of a drawing */
+                const unsigned char *shown = alpha ? in : colour;
+                out[0] = shown[0], out[1] = shown[1], out[2] = shown[2];
+                continue;
+            }
+            for (size_t c = 0; c < 3; c++) {
+                unsigned sum = in[c] * alpha + colour[c] * (255 - alpha) + 128;
+                out[c] = (unsigned char)((sum + (sum >> 8)) >> 8);
+            }
+        }
+    }
+}
+
+static inline uint8_t byte_of(int value) {
+    return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+}
+
+/* Lightness and two colours to RGB, by the formulas of JFIF with 16 bits behind the point, as libjpeg has them. */
+static inline void rgb_row(const uint8_t *restrict y, const uint8_t *restrict blue, const uint8_t *restrict red, size_t count,
+                           uint8_t *restrict out) {
+    enum { SOME = 64 }; /* at a time, colour by colour: so compilers make use of wide registers */
+    for (size_t at = 0; at < count; at += SOME) {
+        uint8_t r[SOME], g[SOME], b[SOME];
+        size_t some = count - at < SOME ? count - at : SOME;
+        for (size_t x = 0; x < some; x++) {
+            int more_blue = blue[at + x] - 128, more_red = red[at + x] - 128;
+            r[x] = byte_of(y[at + x] + ((91881 * more_red + 32768) >> 16));
+            g[x] = byte_of(y[at + x] + ((32768 - 22554 * more_blue - 46802 * more_red) >> 16));
+            b[x] = byte_of(y[at + x] + ((116130 * more_blue + 32768) >> 16));
+        }
+        for (size_t x = 0; x < some; x++)
+            out[3 * (at + x)] = r[x], out[3 * (at + x) + 1] = g[x], out[3 * (at + x) + 2] = b[x];
+    }
+}
+
+static inline void rgb_rows(const image *light, const image *blue, const image *red, const image *to) {
+    for (size_t y = 0; y < to->height; y++) {
+        ptrdiff_t row = (ptrdiff_t)y;
+        rgb_row(light->data + row * light->stride, blue->data + row * blue->stride, red->data + row * red->stride, to->width,
+                to->data + row * to->stride);
+    }
+}
+
+/* Means of four neighbours; at an odd edge the last counts twice. What is just between is rounded up and down in turn, as
+ * libjpeg's encoder does it when it makes colours smaller. */
+static inline void halve_rows(const image *from, const image *to) {
+    for (size_t y = 0; y < to->height; y++) {
+        const uint8_t *above = from->data + (ptrdiff_t)(2 * y) * from->stride;
+        const uint8_t *below = 2 * y + 1 < from->height ? above + from->stride : above;
+        uint8_t *restrict out = to->data + (ptrdiff_t)y * to->stride;
+        size_t pairs = from->width / 2;
+        for (size_t x = 0; x < pairs; x++)
+            out[x] = (uint8_t)((above[2 * x] + above[2 * x + 1] + below[2 * x] + below[2 * x + 1] + 1 + (int)(x % 2)) >> 2);
+        if (from->width % 2)
+            out[pairs] = (uint8_t)((2 * above[2 * pairs] + 2 * below[2 * pairs] + 1 + (int)(pairs % 2)) >> 2);
+    }
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+/* The same code, compiled for processors that do more at a time. */
+__attribute__((target("avx2"), flatten)) static void rgb_avx2(const image *light, const image *blue, const image *red, const image *to) {
+    rgb_rows(light, blue, red, to);
+}
+
+__attribute__((target("avx2"), flatten)) static void halve_avx2(const image *from, const image *to) {
+    halve_rows(from, to);
+}
+#endif
+
+static void rgb(const image *light, const image *blue, const image *red, const image *to) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2")) {
+        rgb_avx2(light, blue, red, to);
+        return;
+    }
+#endif
+    rgb_rows(light, blue, red, to);
+}
+
+static void halve(const image *from, const image *to) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2")) {
+        halve_avx2(from, to);
+        return;
+    }
+#endif
+    halve_rows(from, to);
+}
