@@ -152,26 +152,28 @@ AVX2 static void regroup_avx2(const uint8_t *const *rows, size_t bytes, size_t f
     }
 }
 
+/* 16 columns of four rows. */
+AVX2 INLINE void regroup_some_avx2(const uint8_t *const *rows, size_t at, uint8_t *to) {
+    __m128i r0 = _mm_loadu_si128((const __m128i *)(rows[0] + at)), r1 = _mm_loadu_si128((const __m128i *)(rows[1] + at));
+    __m128i r2 = _mm_loadu_si128((const __m128i *)(rows[2] + at)), r3 = _mm_loadu_si128((const __m128i *)(rows[3] + at));
+    __m128i low01 = _mm_unpacklo_epi32(r0, r1), low23 = _mm_unpacklo_epi32(r2, r3);
+    __m128i high01 = _mm_unpackhi_epi32(r0, r1), high23 = _mm_unpackhi_epi32(r2, r3);
+    _mm_storeu_si128((__m128i *)to, _mm_unpacklo_epi64(low01, low23));
+    _mm_storeu_si128((__m128i *)(to + GROUP), _mm_unpackhi_epi64(low01, low23));
+    _mm_storeu_si128((__m128i *)(to + 2 * GROUP), _mm_unpacklo_epi64(high01, high23));
+    _mm_storeu_si128((__m128i *)(to + 3 * GROUP), _mm_unpackhi_epi64(high01, high23));
+}
+
 AVX2 static void regroup_plane_avx2(const uint8_t *const *rows, size_t bytes, size_t first, size_t count, uint8_t *strip) {
-    for (size_t i = 0; i < count; i += 4, strip += 4 * GROUP) { /* 16 columns of each row, where there are as many */
-        size_t at = (first + i) * TAPS;
-        if (at + 16 > bytes || i + 4 > count) {
-            for (size_t k = 0; k < 4 && i + k < count; k++)
-                regroup_plane_one(rows, bytes, at + TAPS * k, strip + k * GROUP);
-            continue;
-        }
-        for (size_t j = 0; j < SAMPLES; j += 4) {
-            __m128i r[4];
-            for (size_t k = 0; k < 4; k++)
-                r[k] = _mm_loadu_si128((const __m128i *)(rows[j + k] + at));
-            __m128i low01 = _mm_unpacklo_epi32(r[0], r[1]), low23 = _mm_unpacklo_epi32(r[2], r[3]);
-            __m128i high01 = _mm_unpackhi_epi32(r[0], r[1]), high23 = _mm_unpackhi_epi32(r[2], r[3]);
-            uint8_t *to = strip + 4 * j;
-            _mm_storeu_si128((__m128i *)to, _mm_unpacklo_epi64(low01, low23));
-            _mm_storeu_si128((__m128i *)(to + GROUP), _mm_unpackhi_epi64(low01, low23));
-            _mm_storeu_si128((__m128i *)(to + 2 * GROUP), _mm_unpacklo_epi64(high01, high23));
-            _mm_storeu_si128((__m128i *)(to + 3 * GROUP), _mm_unpackhi_epi64(high01, high23));
-        }
+    enum { BLOCK = 64 }; /* columns at a time: 48 rows may share a few lines of the cache, which must not be asked for again */
+    size_t end = first + count;
+    for (; first < end; first += BLOCK / TAPS, strip += BLOCK / TAPS * GROUP) {
+        size_t at = first * TAPS, whole = at + BLOCK <= bytes && first + BLOCK / TAPS <= end ? BLOCK : 0;
+        for (size_t row = 0; row < SAMPLES && whole; row += 4)
+            for (size_t i = 0; i < BLOCK; i += 16)
+                regroup_some_avx2(rows + row, at + i, strip + 4 * row + i / TAPS * GROUP);
+        for (size_t i = 0; i < BLOCK / TAPS && first + i < end && !whole; i++)
+            regroup_plane_one(rows, bytes, at + TAPS * i, strip + i * GROUP);
     }
 }
 
@@ -270,16 +272,13 @@ AVX2 static void down_avx2(const uint8_t *quad, size_t stride, const axis *rows,
 
 static void split_vnni(group *taps, size_t count) {
     for (; count--; taps++) {
-        group made = {{0}};
-        for (int i = 0; i < 4; i++) {
-            int32_t rest = taps->whole[i];
-            for (int part = 0; part < 3; part++) {
-                int32_t digit = ((rest + 128) & 255) - 128;
-                made.digit[4 * part + i] = (int8_t)digit;
-                rest = (rest - digit) >> 8;
-            }
+        __m128i rest = _mm_loadu_si128((const __m128i *)taps->whole), part[3];
+        for (int i = 0; i < 3; i++) {
+            part[i] = _mm_srai_epi32(_mm_slli_epi32(rest, 24), 24); /* the lowest byte with its sign */
+            rest = _mm_srai_epi32(_mm_sub_epi32(rest, part[i]), 8);
         }
-        *taps = made;
+        __m128i low = _mm_packs_epi32(part[0], part[1]), high = _mm_packs_epi32(part[2], _mm_setzero_si128());
+        _mm_storeu_si128((__m128i *)taps->digit, _mm_packs_epi16(low, high));
     }
 }
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pairloom.errors import Reject
+
+if TYPE_CHECKING:
+    from pairloom.planes import Picture
 
 Pixels = npt.NDArray[np.uint8]
 """One decoded image: RGB, shape (height, width, 3), uint8."""
@@ -54,12 +57,19 @@ class Row:
 class Batch:
     """Some pairs, one a row. Immutable: each `with_*` gives a new batch and leaves this one as it was.
 
-    `pixels` is None before `decode` and after `encode`; between them it holds one RGB uint8 array of shape (h, w, 3) a row.
-    An array may be smaller than the `width` x `height` columns say while no later step needs more detail.
+    `pictures` is None before `decode` and after `encode`; between them it holds one a row, as pixels or as the planes of a
+    JPEG. One may be smaller than the `width` x `height` columns say while no later step needs more detail.
     """
 
     table: pa.Table
-    pixels: tuple[Pixels, ...] | None = None
+    pictures: tuple[Picture, ...] | None = None
+
+    @property
+    def pixels(self) -> tuple[Pixels, ...] | None:
+        """The pictures as RGB uint8 arrays of shape (h, w, 3), made when asked for."""
+        if self.pictures is None:
+            return None
+        return tuple(one if isinstance(one, np.ndarray) else one.rgb() for one in self.pictures)
 
     @classmethod
     def read(cls, keys: Sequence[str], rows: Sequence[Row]) -> Batch:
@@ -97,10 +107,10 @@ class Batch:
                 table = table.set_column(place, name, _array(list(column), table.schema.field(place).type))
             else:
                 table = table.append_column(name, _array(list(column), types[name]))
-        return Batch(table, self.pixels)
+        return Batch(table, self.pictures)
 
-    def with_pixels(self, pixels: Sequence[Pixels] | None) -> Batch:
-        """Set the live pixels, one array a row, or drop them."""
+    def with_pixels(self, pixels: Sequence[Picture] | None) -> Batch:
+        """Set the live pictures, one array (or planes) a row, or drop them."""
         return Batch(self.table, None if pixels is None else tuple(pixels))
 
     def with_rejects(self, rejects: Mapping[int, Reject]) -> Batch:
@@ -123,8 +133,8 @@ class Batch:
 
     def take(self, rows: Sequence[int]) -> Batch:
         """The named rows, in that order."""
-        pixels = None if self.pixels is None else tuple(self.pixels[row] for row in rows)
-        return Batch(self.table.take(pa.array(rows, pa.int64())), pixels)
+        pictures = None if self.pictures is None else tuple(self.pictures[row] for row in rows)
+        return Batch(self.table.take(pa.array(rows, pa.int64())), pictures)
 
     def _repr_html_(self) -> str:
         from pairloom.report.notebook import batch_frame

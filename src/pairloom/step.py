@@ -60,6 +60,8 @@ class Step:
     adds: ClassVar[dict[str, pa.DataType]] = {}
     reads_pixels: ClassVar[bool] = False
     changes_pixels: ClassVar[bool] = False
+    takes_planes: ClassVar[bool] = False
+    """Whether the step works on `batch.pictures` and takes planes there; others find RGB in `batch.pixels`."""
     decides: ClassVar[bool] = False
     """Whether rejecting is what the step is for; what other steps reject counts as failed."""
 
@@ -91,8 +93,9 @@ class ImageStep(Step):
 
     def __call__(self, batch: Batch) -> Batch:
         assert batch.pixels is not None
-        results, rejects = lift(self.image, batch.pixels)
-        pixels = [old if new is None else new for old, new in zip(batch.pixels, results, strict=True)]
+        before = batch.pixels
+        results, rejects = lift(self.image, before)
+        pixels = [old if new is None else new for old, new in zip(before, results, strict=True)]
         return batch.with_pixels(pixels).with_rejects(rejects)
 
 

@@ -81,6 +81,11 @@ def _converted(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB") if transform is None else transform.apply(image)
 
 
+def is_srgb(profile: bytes | None) -> bool:
+    """Whether colours with that profile, or without one, are sRGB, or as good as that."""
+    return not profile or _transform(profile, "RGB") is None
+
+
 def to_srgb(pixels: Pixels, profile: bytes | None) -> None:
     """Change RGB pixels in place from what the profile says to sRGB."""
     transform = _transform(profile, "RGB") if profile else None

@@ -6,14 +6,12 @@ import hashlib
 import io
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import simplejpeg
 from PIL import Image, ImageFile
 from pydantic import Field
 
@@ -21,9 +19,11 @@ from pairloom.batch import Batch, Pixels
 from pairloom.drawing import Level
 from pairloom.errors import Reject
 from pairloom.geometry import Geometry
+from pairloom.planes import Picture, rgb
 from pairloom.step import Step, lift, step
-from pairloom.steps.colour import to_pixels, to_srgb
-from pairloom.steps.header import FAULTS
+from pairloom.steps.colour import is_srgb, to_pixels, to_srgb
+from pairloom.steps.header import ENDS, FAULTS, lacks_end
+from pairloom.steps.jpeg import count_scans, read_header, read_pixels, read_planes
 from pairloom.steps.png import read_png
 
 _BOX, _SHARE = pa.list_(pa.float64()), pa.float64()
@@ -40,23 +40,26 @@ _PARTIAL = (*_JPEG, "PNG", "GIF", "BMP", "PPM")  # of these a part can be shown 
 _MEMORY = {"JPEG2000": 0.6}  # share of `max_pixels` where the codec alone takes 24 bytes a pixel
 _SCANS = 500  # a progressive JPEG of a few bytes a scan can keep a decoder busy for hours; honest ones have about 10
 
-_BENIGN = ("extraneous bytes", "Unknown Adobe color transform", "unknown JFIF revision", "Invalid SOS parameters", "bad ICC")
 _CUT = ("truncat", "premature", "end of file", "unexpected end", "not enough", "requires a buffer", "incomplete")
-_ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n": b"IEND"}
-_OURS = (*_ENDS, b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+_OURS = (*ENDS, b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _FOREIGN = {b"8BPS": "Photoshop", b"%PDF": "PDF", b"%!PS": "PostScript", b"\0\0\1\0": "ICO", b"<svg": "SVG",
             b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL", b"II\xbc": "JPEG XR", b"qoif": "QOI"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Pixels of at least the size asked for, and what the file said: upright width and height, EXIF orientation, format."""
+    """A picture of at least the size asked for, and what the file said: upright width and height, EXIF orientation, format."""
 
-    pixels: Pixels
+    picture: Picture
     width: int
     height: int
     orientation: int
     format: str
+
+    @property
+    def pixels(self) -> Pixels:
+        """The picture in RGB, uint8 (h, w, 3)."""
+        return rgb(self.picture)
 
 
 @step("decode")
@@ -106,7 +109,7 @@ class Decode(Step):
         except MemoryError:
             raise Reject("out_of_memory", f"{image.format} of {image.width}x{image.height}") from None
         except FAULTS as fault:
-            cut = isinstance(fault, EOFError) or _lacks_end(data) or any(word in str(fault).lower() for word in _CUT)
+            cut = isinstance(fault, EOFError) or lacks_end(data) or any(word in str(fault).lower() for word in _CUT)
             raise Reject("truncated" if cut else "undecodable", f"{image.format}: {fault}") from None
 
     def __call__(self, batch: Batch) -> Batch:
@@ -124,7 +127,7 @@ class Decode(Step):
             **{name: [one.height for one in done] for name in ("original_height", "height")},
             geometry=[geometry_cell(Geometry.identity(one.width, one.height)) for one in done],
         )
-        return batch.with_pixels([one.pixels for one in done]).with_rejects(rejects)
+        return batch.with_pixels([one.picture for one in done]).with_rejects(rejects)
 
     def _one(self, cell: pa.Scalar) -> tuple[Decoded, str]:
         data = cell.as_py() or b""  # here, so that one file at a time is there twice
@@ -152,10 +155,15 @@ class Decode(Step):
         turn = 1 if kind == "TIFF" else orientation  # Pillow has turned TIFF by itself
         width, height = image.size[::-1] if turn > 4 else image.size
         shrink, spare = self._shrink(width, height)
-        if kind in _JPEG and _scans(data) > _SCANS:
+        if kind in _JPEG and count_scans(data) > _SCANS:
             raise ValueError(f"more than {_SCANS} scans")
-        if kind in _JPEG and (image.mode == "RGB" or (image.mode == "L" and not profile)) and _is_common(data, image.size):
-            pixels = _jpeg(data, image.size, shrink, spare, self.allow_truncated)
+        plain = kind in _JPEG and (image.mode == "RGB" or (image.mode == "L" and not profile))
+        if plain and (header := read_header(data)) and header[0] == image.size:
+            if self._planes_wanted() and turn == 1 and is_srgb(profile):
+                planes = read_planes(data, *header, shrink)
+                if planes:
+                    return Decoded(planes, width, height, orientation, kind.lower())
+            pixels = read_pixels(data, image.size, shrink, spare, self.allow_truncated)
             to_srgb(pixels, profile)
         else:
             if kind in _JPEG:
@@ -174,6 +182,10 @@ class Decode(Step):
                 raise
             image.tile = []  # nothing more to decode: what came through is there, the rest is empty
             image.load()
+
+    def _planes_wanted(self) -> bool:
+        """Whether the next step that looks at pixels takes planes."""
+        return next((later.takes_planes for later in self.following if later.reads_pixels or later.changes_pixels), False)
 
     def _shrink(self, width: int, height: int) -> tuple[int, bool]:
         """The largest of 1, 2, 4, 8 that leaves every later step `_MARGIN` times the pixels it needs; whether 1 does."""
@@ -214,12 +226,8 @@ def _unopened(data: bytes) -> Reject:
     if not (webp or start[4:8] == b"ftyp" or start.startswith(_OURS)):
         return Reject("not_an_image", f"the file begins with {start!r}")
     length = int.from_bytes(start[4:8], "big" if start[:2] == b"MM" else "little")  # WebP: of all; TIFF: where its index is
-    cut = _lacks_end(data) or ((webp or start[:2] in (b"II", b"MM")) and length >= len(data) - 8)
+    cut = lacks_end(data) or ((webp or start[:2] in (b"II", b"MM")) and length >= len(data) - 8)
     return Reject("truncated" if cut else "undecodable", f"the header is damaged or cut off, the file begins with {start!r}")
-
-
-def _lacks_end(data: bytes) -> bool:
-    return any(data.startswith(magic) and end not in data for magic, end in _ENDS.items())
 
 
 def _orientation(exif: Callable[[], Image.Exif]) -> int:
@@ -236,45 +244,3 @@ def _turn(pixels: Pixels, orientation: int) -> Pixels:
         pixels = pixels.transpose(1, 0, 2)
     down, right = -1 if orientation in (3, 4, 7, 8) else 1, -1 if orientation in (2, 3, 6, 7) else 1
     return np.ascontiguousarray(pixels[::down, ::right])
-
-
-def _is_common(data: bytes, size: tuple[int, int]) -> bool:
-    """Whether simplejpeg takes the file's header without a complaint and sees the size in it that Pillow saw."""
-    try:
-        return bool(simplejpeg.decode_jpeg_header(data)[:2] == size[::-1])
-    except (ValueError, LookupError):
-        return False
-
-
-def _scans(data: bytes) -> int:
-    """How many scans a JPEG may have. One whose first scan holds all colours, and isn't progressive, can't have another."""
-    at, parts = 2, 0
-    while len(data) > at + 9 and data[at] == 0xFF and 0xC0 <= (kind := data[at + 1]) < 0xFF and not 0xD0 <= kind <= 0xD9:
-        if kind in (0xC0, 0xC1):
-            parts = data[at + 9]
-        if kind == 0xDA and parts == data[at + 4]:
-            return 1
-        if kind == 0xDA:
-            break
-        at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    return data.count(b"\xff\xda")  # a little slow: a tenth of a millisecond
-
-
-def _jpeg(data: bytes, size: tuple[int, int], shrink: int, spare: bool, lenient: bool) -> Pixels:
-    """The JPEG as RGB pixels, at 1/`shrink`, colours not smoothed where size is to `spare`.
-
-    Raises `ValueError` when data are missing or damaged, unless `lenient`.
-    """
-    smaller = {"min_width": -(-size[0] // shrink), "min_height": -(-size[1] // shrink)} if shrink > 1 else {}
-    decode: Callable[..., Pixels] = partial(simplejpeg.decode_jpeg, colorspace="RGB", fastupsample=spare, **smaller)
-    try:
-        return decode(data, strict=not lenient)
-    except ValueError as fault:
-        said = str(fault)
-    if any(words in said for words in _BENIGN) and not _lacks_end(data):
-        return decode(data, strict=False)
-    if "Premature end" in said and data.count(b"\xff\xda") == 1 and b"\xff\xc2" not in data:
-        # Of a file with one scan only the end marker may be missing: with one put there, it is still refused if more is.
-        with suppress(ValueError):
-            return decode(data + b"\xff\xd9", strict=True)
-    raise ValueError(said)

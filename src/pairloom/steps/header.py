@@ -15,6 +15,9 @@ _WORKING = {"JPEG": 6, "MPO": 6, "WEBP": 16, "AVIF": 12, "JPEG2000": 24}  # byte
 _OTHERS = 8  # while palettes, transparency or 16 bits become RGB
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "AVIF": "avif"}
 
+ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n": b"IEND"}
+"""How files begin that have an end marker, and that."""
+
 # Decoders raise all of these on rotten bytes.
 FAULTS = (
     ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, OSError, RuntimeError, SyntaxError,
@@ -48,3 +51,8 @@ def _open(data: bytes) -> Image.Image | None:
             return Image.open(io.BytesIO(data))
         except (MemoryError, *FAULTS):
             return None
+
+
+def lacks_end(data: bytes) -> bool:
+    """Whether a file of a kind that has an end marker has none."""
+    return any(data.startswith(magic) and end not in data for magic, end in ENDS.items())

@@ -18,6 +18,7 @@ from pairloom.batch import Batch, Pixels
 from pairloom.drawing import Fill, Interpolation, draw
 from pairloom.errors import Reject
 from pairloom.geometry import Geometry, patch_grid
+from pairloom.planes import Picture, Planes, rgb
 from pairloom.step import ImageStep, Step, lift, step
 from pairloom.steps.decode import geometry_cell
 
@@ -29,6 +30,7 @@ class GeometryStep(ImageStep):
     """A step whose author writes `geometry(width, height)`; drawing it and writing it to the ledger happens here."""
 
     reads = ("width", "height", "geometry", "original_width", "original_height")
+    takes_planes = True
     fill: Fill = "mean"
     interpolation: Interpolation = "bicubic"
 
@@ -50,15 +52,15 @@ class GeometryStep(ImageStep):
         return draw(pixels, self.geometry(pixels.shape[1], pixels.shape[0], key), self.fill, self.interpolation)
 
     def __call__(self, batch: Batch) -> Batch:
-        assert batch.pixels is not None
+        assert batch.pictures is not None
         ledger = [batch[name] for name in ("key", "width", "height", "original_width", "original_height", "geometry")]
-        results, rejects = lift(self._one, list(zip(batch.pixels, *ledger, strict=True)))
-        now = zip(*(batch[name] for name in ("width", "height", "geometry")), batch.pixels, strict=True)
+        results, rejects = lift(self._one, list(zip(batch.pictures, *ledger, strict=True)))
+        now = zip(*(batch[name] for name in ("width", "height", "geometry")), batch.pictures, strict=True)
         done = [old if new is None else new for old, new in zip(now, results, strict=True)]
         width, height, geometry, pixels = ([one[place] for one in done] for place in range(4))
         return batch.with_columns({}, width=width, height=height, geometry=geometry).with_pixels(pixels).with_rejects(rejects)
 
-    def _one(self, row: tuple[Any, ...]) -> tuple[int, int, dict[str, object], Pixels]:
+    def _one(self, row: tuple[Any, ...]) -> tuple[int, int, dict[str, object], Picture]:
         pixels, key, width, height, original_width, original_height, cell = row
         moved = self.geometry(width, height, key)
         before = Geometry(original_width, original_height, tuple(cell["crop"]), width, height, tuple(cell["box"]))
@@ -205,8 +207,9 @@ class BrightnessContrast(Step):
 
     def __call__(self, batch: Batch) -> Batch:
         assert batch.pixels is not None
-        results, rejects = lift(lambda job: self.image(*job), list(zip(batch.pixels, batch["key"], strict=True)))
-        pixels = [old if new is None else new for old, new in zip(batch.pixels, results, strict=True)]
+        before = batch.pixels
+        results, rejects = lift(lambda job: self.image(*job), list(zip(before, batch["key"], strict=True)))
+        pixels = [old if new is None else new for old, new in zip(before, results, strict=True)]
         return batch.with_pixels(pixels).with_rejects(rejects)
 
 
@@ -253,8 +256,16 @@ class Encode(Step):
         """The file name suffix that readers expect."""
         return "jpg" if self.format == "jpeg" else self.format
 
-    def image(self, pixels: Pixels) -> bytes:
-        """The encoded file of one image, RGB uint8 (h, w, 3). Raises `Reject`: not_encodable."""
+    @property
+    def takes_planes(self) -> bool:  # type: ignore[override]
+        """Only JPEG holds planes."""
+        return self.format == "jpeg"
+
+    def image(self, picture: Picture) -> bytes:
+        """The encoded file of one image, RGB uint8 (h, w, 3) or planes. Raises `Reject`: not_encodable."""
+        if isinstance(picture, Planes) and self.format == "jpeg" and min(picture.shape[:2]) > 1:
+            return self._planes(picture.subsampled())
+        pixels = rgb(picture)
         try:
             if self.format == "jpeg":
                 data: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), self.quality, "RGB", "420")
@@ -265,9 +276,20 @@ class Encode(Step):
             raise Reject("not_encodable", f"{pixels.shape[1]}x{pixels.shape[0]} as {self.format}: {fault}") from None
         return buffer.getvalue()
 
+    def _planes(self, picture: Planes) -> bytes:
+        height, width = picture.y.shape
+        # the encoder reads whole pairs of columns and rows, whatever size the array says it has
+        light = np.pad(picture.y, [(0, height % 2), (0, width % 2)], "edge") if height % 2 or width % 2 else picture.y
+        colours = (np.ascontiguousarray(colour) for colour in (picture.cb, picture.cr))
+        try:
+            data: bytes = simplejpeg.encode_jpeg_yuv_planes(light[:height, :width], *colours, self.quality)
+        except ValueError as fault:
+            raise Reject("not_encodable", f"{width}x{height} as jpeg: {fault}") from None
+        return data
+
     def __call__(self, batch: Batch) -> Batch:
-        assert batch.pixels is not None
-        results, rejects = lift(self.image, batch.pixels)
+        assert batch.pictures is not None
+        results, rejects = lift(self.image, batch.pictures)
         return batch.with_columns({}, image=results).with_pixels(None).with_rejects(rejects)
 
 
