@@ -16,7 +16,8 @@ from images import EXAMPLES, batch_of, encoded, example, picture, psnr
 from PIL import Image, ImageCms, ImageOps
 
 from pairloom.errors import Reject
-from pairloom.steps.decode import Decode, _scans
+from pairloom.steps.decode import Decode
+from pairloom.steps.jpeg import count_scans
 from pairloom.steps.image import Contain, Encode, Letterbox
 
 PHOTO = picture()
@@ -200,14 +201,14 @@ def test_each_kind_of_wrong_has_its_code() -> None:
 def test_scans_are_counted_unless_the_first_is_known_to_be_the_only_one() -> None:
     jpeg, progressive = encoded(PHOTO, "JPEG"), encoded(PHOTO, "JPEG", progressive=True)
     thumbnail = b"\xff\xe1\x00\x12" + b"\xff\xda" * 8
-    assert _scans(jpeg) == _scans(jpeg[:2] + thumbnail + jpeg[2:]) == 1  # what lies in a segment isn't counted
-    assert _scans(progressive) == progressive.count(b"\xff\xda") > 1
+    assert count_scans(jpeg) == count_scans(jpeg[:2] + thumbnail + jpeg[2:]) == 1  # what lies in a segment isn't counted
+    assert count_scans(progressive) == progressive.count(b"\xff\xda") > 1
     start = jpeg.index(b"\xff\xda")
     one_colour = jpeg[:start] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" * 3 + jpeg[start:]
-    assert _scans(one_colour) == 4
+    assert count_scans(one_colour) == 4
     for cut in range(len(jpeg[: start + 12])):
-        assert _scans(jpeg[:cut]) <= 1
-    assert _scans(b"\xff\xd8\xff\xff" + jpeg[2:]) == 1 and _scans(b"\xff\xd8" + b"\xff\xda" * 9) == 9
+        assert count_scans(jpeg[:cut]) <= 1
+    assert count_scans(b"\xff\xd8\xff\xff" + jpeg[2:]) == 1 and count_scans(b"\xff\xd8" + b"\xff\xda" * 9) == 9
 
 
 def test_colours_are_smoothed_unless_the_image_is_made_much_smaller() -> None:
@@ -343,7 +344,8 @@ _MEASURE = """
 import io, resource, sys
 import numpy as np
 from PIL import Image
-from pairloom.steps.decode import Decode, _scans
+from pairloom.steps.decode import Decode
+from pairloom.steps.jpeg import count_scans
 from pairloom.steps.image import Contain
 Image.init()
 data = open(sys.argv[1], "rb").read()

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from speed.contender import Contender, Make, each
-from speed.pictures import Size, fitted, load, psnr, scaled, ssim
+from speed.pictures import Size, fitted, load, psnr, ssim
 
 SIDE, QUALITY = 512, 95
 Prepare = Callable[[bytes], Any]
@@ -20,43 +20,53 @@ __all__ = ["CONTENDERS", "compare", "load"]
 
 def pairloom() -> Contender:
     """The steps, called as a run calls them."""
+    from pairloom.planes import rgb
     from pairloom.steps.decode import Decode
     from pairloom.steps.image import Encode, Letterbox, draw
 
     letterbox, encode = Letterbox(size=SIDE), Encode(quality=QUALITY)
     decode: Any = Decode().bind([letterbox, encode])
 
-    def pixels(data: bytes) -> np.ndarray:
+    def picture(data: bytes) -> Any:
         decoded = decode.image(data)
-        return draw(decoded.pixels, letterbox.geometry(decoded.width, decoded.height), letterbox.fill)
+        return draw(decoded.picture, letterbox.geometry(decoded.width, decoded.height), letterbox.fill)
 
-    return _of(pixels, encode.image)
+    stored = encode.image
+    return Contender(each(lambda data: stored(picture(data))), lambda data: rgb(picture(data)), lambda data: stored(picture(data)))
 
 
 def limit() -> Contender:
     """What Pairloom's libraries need at the least: the scaled decode, the kernel and the encode, all else made beforehand."""
     import simplejpeg
 
-    from pairloom.resize import resize
+    from pairloom.planes import Planes
+    from pairloom.resize import halve, resize
     from pairloom.steps.decode import Decode
     from pairloom.steps.image import Encode, Letterbox
+    from pairloom.steps.jpeg import read_header, read_planes
 
     letterbox = Letterbox(size=SIDE)
     bound: Any = Decode().bind([letterbox, Encode()])
-    canvas = np.full((SIDE, SIDE, 3), 114, np.uint8)
-    known: dict[int, tuple[dict[str, Any], Size]] = {}
+    canvases = [np.full((SIDE, SIDE), level, np.uint8) for level in (114, 128, 128)]
+    known: dict[int, tuple[Any, Size]] = {}
 
-    def pixels(data: bytes) -> np.ndarray:
+    def planes(data: bytes) -> list[np.ndarray]:
         if id(data) not in known:
-            width, height = Image.open(io.BytesIO(data)).size
-            shrink, spare = bound._shrink(width, height)
-            known[id(data)] = {"fastupsample": spare, **scaled(width, height, shrink)}, fitted(width, height, SIDE)
+            header = read_header(data)
+            assert header
+            known[id(data)] = (*header, bound._shrink(*header[0])[0]), fitted(*header[0], SIDE)
         how, size = known[id(data)]
-        small = simplejpeg.decode_jpeg(data, **how)
-        resize(small, size, out=_inside(canvas, size))
-        return canvas
+        small = read_planes(data, *how)
+        assert small
+        for plane, canvas in zip((small.y, small.cb, small.cr), canvases, strict=True):
+            resize(plane, size, out=_inside(canvas, size))
+        return canvases
 
-    return _of(pixels, lambda pixels: simplejpeg.encode_jpeg(pixels, QUALITY, "RGB", "420"))
+    def stored(data: bytes) -> bytes:
+        y, cb, cr = planes(data)
+        return bytes(simplejpeg.encode_jpeg_yuv_planes(y, halve(cb), halve(cr), QUALITY))
+
+    return Contender(each(stored), lambda data: Planes(*planes(data)).rgb(), stored)
 
 
 def img2dataset() -> Contender:

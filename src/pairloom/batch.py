@@ -13,7 +13,7 @@ import pyarrow as pa
 from pairloom.errors import Reject
 
 if TYPE_CHECKING:
-    from pairloom.planes import Picture
+    from pairloom.planes import Drawn, Picture
 
 Pixels = npt.NDArray[np.uint8]
 """One decoded image: RGB, shape (height, width, 3), uint8."""
@@ -58,18 +58,21 @@ class Batch:
     """Some pairs, one a row. Immutable: each `with_*` gives a new batch and leaves this one as it was.
 
     `pictures` is None before `decode` and after `encode`; between them it holds one a row, as pixels or as the planes of a
-    JPEG. One may be smaller than the `width` x `height` columns say while no later step needs more detail.
+    JPEG. One may be smaller than the `width` x `height` columns say while no later step needs more detail, or already be what
+    the next step that looks at it makes of it.
     """
 
     table: pa.Table
-    pictures: tuple[Picture, ...] | None = None
+    pictures: tuple[Picture | Drawn, ...] | None = None
 
     @property
     def pixels(self) -> tuple[Pixels, ...] | None:
         """The pictures as RGB uint8 arrays of shape (h, w, 3), made when asked for."""
         if self.pictures is None:
             return None
-        return tuple(one if isinstance(one, np.ndarray) else one.rgb() for one in self.pictures)
+        from pairloom.planes import rgb
+
+        return tuple(map(rgb, self.pictures))
 
     @classmethod
     def read(cls, keys: Sequence[str], rows: Sequence[Row]) -> Batch:
@@ -109,7 +112,7 @@ class Batch:
                 table = table.append_column(name, _array(list(column), types[name]))
         return Batch(table, self.pictures)
 
-    def with_pixels(self, pixels: Sequence[Picture] | None) -> Batch:
+    def with_pixels(self, pixels: Sequence[Picture | Drawn] | None) -> Batch:
         """Set the live pictures, one array (or planes) a row, or drop them."""
         return Batch(self.table, None if pixels is None else tuple(pixels))
 

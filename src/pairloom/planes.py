@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pairloom.batch import Pixels
+from pairloom.geometry import Geometry
 from pairloom.resize import Plane, halve, resize, to_rgb
 
 
@@ -54,6 +55,15 @@ Picture = Pixels | Planes
 """What flows between `decode` and `encode`: RGB pixels, or planes where every step in between takes them."""
 
 
-def rgb(picture: Picture) -> Pixels:
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A picture that is already as `geometry` says, for the step that would have drawn it so."""
+
+    picture: Picture
+    geometry: Geometry
+
+
+def rgb(picture: Picture | Drawn) -> Pixels:
     """Any picture as RGB pixels, uint8 (h, w, 3)."""
+    picture = picture.picture if isinstance(picture, Drawn) else picture
     return picture if isinstance(picture, np.ndarray) else picture.rgb()

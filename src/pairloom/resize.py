@@ -54,7 +54,7 @@ def resize(
     channels = pixels.shape[2:]
     out = np.empty((size[1], size[0], *channels), np.uint8) if out is None else out
     if _checked(out, "out") != size[::-1] or out.shape[2:] != channels or not out.flags.writeable:
-        raise ValueError(f"`out` must be writeable, like `pixels` and of size {size}, not {out.shape}")
+        raise ValueError(f"`out` must be writeable and of size {size} with the channels of `pixels`, not {out.shape}")
     if np.may_share_memory(pixels, out):
         pixels = pixels.copy()
     if not 0 < height - size[1] > 2 * (width - size[0]):

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 import pyarrow as pa
 from pydantic import ConfigDict
@@ -20,6 +20,9 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from pairloom.batch import Batch, Pixels
 from pairloom.errors import Reject
 from pairloom.limits import BATCH_ROWS, allow
+
+if TYPE_CHECKING:
+    from pairloom.planes import Drawn, Picture
 
 STEPS: dict[str, type[Step]] = {}
 """Every step by the name that recipes use."""
@@ -72,6 +75,10 @@ class Step:
     def needs(self, width: int, height: int) -> tuple[int, int] | None:
         """How many pixels (width, height) this step needs of a whole image of `width` x `height`, None if it reads none."""
         return (width, height) if self.reads_pixels else None
+
+    def draw_ahead(self, picture: Picture, width: int, height: int, key: str) -> Drawn | None:
+        """What this step will make of a picture, if that can be told now, while it is still in the processor's cache."""
+        return None
 
     def depends_on(self) -> dict[str, str]:
         """What results depend on beside the options and the libraries, such as a model's weights: a digest of each, by name."""

@@ -6,6 +6,7 @@ import hashlib
 import io
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, ClassVar
@@ -19,7 +20,7 @@ from pairloom.batch import Batch, Pixels
 from pairloom.drawing import Level
 from pairloom.errors import Reject
 from pairloom.geometry import Geometry
-from pairloom.planes import Picture, rgb
+from pairloom.planes import Drawn, Picture, rgb
 from pairloom.step import Step, lift, step
 from pairloom.steps.colour import is_srgb, to_pixels, to_srgb
 from pairloom.steps.header import ENDS, FAULTS, lacks_end
@@ -44,6 +45,9 @@ _CUT = ("truncat", "premature", "end of file", "unexpected end", "not enough", "
 _OURS = (*ENDS, b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _FOREIGN = {b"8BPS": "Photoshop", b"%PDF": "PDF", b"%!PS": "PostScript", b"\0\0\1\0": "ICO", b"<svg": "SVG",
             b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL", b"II\xbc": "JPEG XR", b"qoif": "QOI"}  # fmt: skip
+
+
+_NOTHING = np.zeros((1, 1, 3), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +119,10 @@ class Decode(Step):
     def __call__(self, batch: Batch) -> Batch:
         with warnings.catch_warnings():  # here and not in `image`: it isn't safe in threads
             warnings.simplefilter("ignore")
-            results, rejects = lift(self._one, batch.table.column("image"))
-        nothing = Decoded(np.zeros((1, 1, 3), np.uint8), 1, 1, 1, "")
+            results, rejects = lift(self._one, list(zip(batch.table.column("image"), batch["key"], strict=True)))
+        nothing = Decoded(_NOTHING, 1, 1, 1, "")
         done = [result[0] if result else nothing for result in results]
+        pictures = [result[2] if result else nothing.picture for result in results]
         batch = batch.with_columns(
             self.adds,
             sha256=[result[1] if result else "" for result in results],
@@ -127,11 +132,16 @@ class Decode(Step):
             **{name: [one.height for one in done] for name in ("original_height", "height")},
             geometry=[geometry_cell(Geometry.identity(one.width, one.height)) for one in done],
         )
-        return batch.with_pixels([one.picture for one in done]).with_rejects(rejects)
+        return batch.with_pixels(pictures).with_rejects(rejects)
 
-    def _one(self, cell: pa.Scalar) -> tuple[Decoded, str]:
-        data = cell.as_py() or b""  # here, so that one file at a time is there twice
-        return self.image(data), hashlib.sha256(data).hexdigest()
+    def _one(self, row: tuple[pa.Scalar, str]) -> tuple[Decoded, str, Picture | Drawn]:
+        data = row[0].as_py() or b""  # here, so that one file at a time is there twice
+        done, following = self.image(data), self._next()
+        picture: Picture | Drawn = done.picture
+        if following:
+            with suppress(Reject):  # that step gives it again
+                picture = following.draw_ahead(done.picture, done.width, done.height, row[1]) or picture
+        return replace(done, picture=_NOTHING), hashlib.sha256(data).hexdigest(), picture
 
     def _open(self, data: bytes) -> ImageFile.ImageFile:
         try:
@@ -159,7 +169,8 @@ class Decode(Step):
             raise ValueError(f"more than {_SCANS} scans")
         plain = kind in _JPEG and (image.mode == "RGB" or (image.mode == "L" and not profile))
         if plain and (header := read_header(data)) and header[0] == image.size:
-            if self._planes_wanted() and turn == 1 and is_srgb(profile):
+            following = self._next()
+            if following and following.takes_planes and turn == 1 and is_srgb(profile):
                 planes = read_planes(data, *header, shrink)
                 if planes:
                     return Decoded(planes, width, height, orientation, kind.lower())
@@ -183,9 +194,9 @@ class Decode(Step):
             image.tile = []  # nothing more to decode: what came through is there, the rest is empty
             image.load()
 
-    def _planes_wanted(self) -> bool:
-        """Whether the next step that looks at pixels takes planes."""
-        return next((later.takes_planes for later in self.following if later.reads_pixels or later.changes_pixels), False)
+    def _next(self) -> Step | None:
+        """The next step that looks at pixels."""
+        return next((later for later in self.following if later.reads_pixels or later.changes_pixels), None)
 
     def _shrink(self, width: int, height: int) -> tuple[int, bool]:
         """The largest of 1, 2, 4, 8 that leaves every later step `_MARGIN` times the pixels it needs; whether 1 does."""

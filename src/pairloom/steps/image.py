@@ -18,7 +18,7 @@ from pairloom.batch import Batch, Pixels
 from pairloom.drawing import Fill, Interpolation, draw
 from pairloom.errors import Reject
 from pairloom.geometry import Geometry, patch_grid
-from pairloom.planes import Picture, Planes, rgb
+from pairloom.planes import Drawn, Picture, Planes, rgb
 from pairloom.step import ImageStep, Step, lift, step
 from pairloom.steps.decode import geometry_cell
 
@@ -41,6 +41,12 @@ class GeometryStep(ImageStep):
     def needs(self, width: int, height: int) -> tuple[int, int] | None:
         scale = self.geometry(width, height).scale
         return math.ceil(width * min(scale[0], 1)), math.ceil(height * min(scale[1], 1))
+
+    def draw_ahead(self, picture: Picture, width: int, height: int, key: str) -> Drawn | None:
+        if type(self).__call__ is not GeometryStep.__call__:
+            return None
+        geometry = self.geometry(width, height, key)
+        return Drawn(draw(picture, geometry, self.fill, self.interpolation), geometry)
 
     def problems(self, columns: set[str]) -> list[str]:
         """What is wrong with this step's place, given the columns there are."""
@@ -68,7 +74,8 @@ class GeometryStep(ImageStep):
             whole = before.then(moved)
         except ValueError as fault:  # such as a crop from the padding of an earlier letterbox
             raise Reject("nothing_left", str(fault)) from None
-        return moved.width, moved.height, geometry_cell(whole), draw(pixels, moved, self.fill, self.interpolation)
+        drawn = pixels.picture if isinstance(pixels, Drawn) else draw(pixels, moved, self.fill, self.interpolation)
+        return moved.width, moved.height, geometry_cell(whole), drawn
 
 
 @step("contain")
