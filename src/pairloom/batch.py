@@ -13,7 +13,7 @@ import pyarrow as pa
 from pairloom.errors import Reject
 
 if TYPE_CHECKING:
-    from pairloom.planes import Drawn, Picture
+    from pairloom.planes import Ahead, Picture
 
 Pixels = npt.NDArray[np.uint8]
 """One decoded image: RGB, shape (height, width, 3), uint8."""
@@ -63,7 +63,7 @@ class Batch:
     """
 
     table: pa.Table
-    pictures: tuple[Picture | Drawn, ...] | None = None
+    pictures: tuple[Picture | Ahead, ...] | None = None
 
     @property
     def pixels(self) -> tuple[Pixels, ...] | None:
@@ -112,7 +112,7 @@ class Batch:
                 table = table.append_column(name, _array(list(column), types[name]))
         return Batch(table, self.pictures)
 
-    def with_pixels(self, pixels: Sequence[Picture | Drawn] | None) -> Batch:
+    def with_pixels(self, pixels: Sequence[Picture | Ahead] | None) -> Batch:
         """Set the live pictures, one array (or planes) a row, or drop them."""
         return Batch(self.table, None if pixels is None else tuple(pixels))
 

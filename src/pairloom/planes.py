@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from pairloom.batch import Pixels
-from pairloom.geometry import Geometry
 from pairloom.resize import Plane, halve, resize, to_rgb
 
 
@@ -56,14 +57,16 @@ Picture = Pixels | Planes
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """A picture that is already as `geometry` says, for the step that would have drawn it so."""
+class Ahead:
+    """What the next step that looks at a picture makes of it, or the file, where that is encoded next: made right behind the
+    decoding, while all is in the processor's cache. The steps take it when it is their turn."""
 
-    picture: Picture
-    geometry: Geometry
+    made: Picture | bytes
 
 
-def rgb(picture: Picture | Drawn) -> Pixels:
+def rgb(picture: Picture | Ahead) -> Pixels:
     """Any picture as RGB pixels, uint8 (h, w, 3)."""
-    picture = picture.picture if isinstance(picture, Drawn) else picture
+    if isinstance(picture, Ahead):
+        made = picture.made
+        return np.array(Image.open(io.BytesIO(made)).convert("RGB")) if isinstance(made, bytes) else rgb(made)
     return picture if isinstance(picture, np.ndarray) else picture.rgb()

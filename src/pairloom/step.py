@@ -22,7 +22,7 @@ from pairloom.errors import Reject
 from pairloom.limits import BATCH_ROWS, allow
 
 if TYPE_CHECKING:
-    from pairloom.planes import Drawn, Picture
+    from pairloom.planes import Ahead, Picture
 
 STEPS: dict[str, type[Step]] = {}
 """Every step by the name that recipes use."""
@@ -76,8 +76,8 @@ class Step:
         """How many pixels (width, height) this step needs of a whole image of `width` x `height`, None if it reads none."""
         return (width, height) if self.reads_pixels else None
 
-    def draw_ahead(self, picture: Picture, width: int, height: int, key: str) -> Drawn | None:
-        """What this step will make of a picture, if that can be told now, while it is still in the processor's cache."""
+    def ahead(self, picture: Picture | Ahead, width: int, height: int, key: str) -> Ahead | None:
+        """What this step will make of a picture of `width` x `height`, where that can be told before its turn."""
         return None
 
     def depends_on(self) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ from pairloom.batch import Batch, Pixels
 from pairloom.drawing import Level
 from pairloom.errors import Reject
 from pairloom.geometry import Geometry
-from pairloom.planes import Drawn, Picture, rgb
+from pairloom.planes import Ahead, Picture, rgb
 from pairloom.step import Step, lift, step
 from pairloom.steps.colour import is_srgb, to_pixels, to_srgb
 from pairloom.steps.header import ENDS, FAULTS, lacks_end
@@ -134,13 +134,16 @@ class Decode(Step):
         )
         return batch.with_pixels(pictures).with_rejects(rejects)
 
-    def _one(self, row: tuple[pa.Scalar, str]) -> tuple[Decoded, str, Picture | Drawn]:
+    def _one(self, row: tuple[pa.Scalar, str]) -> tuple[Decoded, str, Picture | Ahead]:
         data = row[0].as_py() or b""  # here, so that one file at a time is there twice
-        done, following = self.image(data), self._next()
-        picture: Picture | Drawn = done.picture
-        if following:
-            with suppress(Reject):  # that step gives it again
-                picture = following.draw_ahead(done.picture, done.width, done.height, row[1]) or picture
+        done = self.image(data)
+        picture: Picture | Ahead = done.picture
+        with suppress(Reject):  # the step whose it is gives it again
+            for later in self._looking():
+                made = later.ahead(picture, done.width, done.height, row[1])
+                if made is None:
+                    break
+                picture = made
         return replace(done, picture=_NOTHING), hashlib.sha256(data).hexdigest(), picture
 
     def _open(self, data: bytes) -> ImageFile.ImageFile:
@@ -169,8 +172,8 @@ class Decode(Step):
             raise ValueError(f"more than {_SCANS} scans")
         plain = kind in _JPEG and (image.mode == "RGB" or (image.mode == "L" and not profile))
         if plain and (header := read_header(data)) and header[0] == image.size:
-            following = self._next()
-            if following and following.takes_planes and turn == 1 and is_srgb(profile):
+            wanted = next((later.takes_planes for later in self._looking()), False)
+            if wanted and turn == 1 and is_srgb(profile):
                 planes = read_planes(data, *header, shrink)
                 if planes:
                     return Decoded(planes, width, height, orientation, kind.lower())
@@ -194,9 +197,9 @@ class Decode(Step):
             image.tile = []  # nothing more to decode: what came through is there, the rest is empty
             image.load()
 
-    def _next(self) -> Step | None:
-        """The next step that looks at pixels."""
-        return next((later for later in self.following if later.reads_pixels or later.changes_pixels), None)
+    def _looking(self) -> Iterator[Step]:
+        """The following steps that look at pixels."""
+        return (later for later in self.following if later.reads_pixels or later.changes_pixels)
 
     def _shrink(self, width: int, height: int) -> tuple[int, bool]:
         """The largest of 1, 2, 4, 8 that leaves every later step `_MARGIN` times the pixels it needs; whether 1 does."""

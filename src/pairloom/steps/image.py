@@ -18,7 +18,7 @@ from pairloom.batch import Batch, Pixels
 from pairloom.drawing import Fill, Interpolation, draw
 from pairloom.errors import Reject
 from pairloom.geometry import Geometry, patch_grid
-from pairloom.planes import Drawn, Picture, Planes, rgb
+from pairloom.planes import Ahead, Picture, Planes, rgb
 from pairloom.step import ImageStep, Step, lift, step
 from pairloom.steps.decode import geometry_cell
 
@@ -42,11 +42,10 @@ class GeometryStep(ImageStep):
         scale = self.geometry(width, height).scale
         return math.ceil(width * min(scale[0], 1)), math.ceil(height * min(scale[1], 1))
 
-    def draw_ahead(self, picture: Picture, width: int, height: int, key: str) -> Drawn | None:
-        if type(self).__call__ is not GeometryStep.__call__:
+    def ahead(self, picture: Picture | Ahead, width: int, height: int, key: str) -> Ahead | None:
+        if isinstance(picture, Ahead) or type(self).__call__ is not GeometryStep.__call__:
             return None
-        geometry = self.geometry(width, height, key)
-        return Drawn(draw(picture, geometry, self.fill, self.interpolation), geometry)
+        return Ahead(draw(picture, self.geometry(width, height, key), self.fill, self.interpolation))
 
     def problems(self, columns: set[str]) -> list[str]:
         """What is wrong with this step's place, given the columns there are."""
@@ -66,7 +65,7 @@ class GeometryStep(ImageStep):
         width, height, geometry, pixels = ([one[place] for one in done] for place in range(4))
         return batch.with_columns({}, width=width, height=height, geometry=geometry).with_pixels(pixels).with_rejects(rejects)
 
-    def _one(self, row: tuple[Any, ...]) -> tuple[int, int, dict[str, object], Picture]:
+    def _one(self, row: tuple[Any, ...]) -> tuple[int, int, dict[str, object], Picture | Ahead]:
         pixels, key, width, height, original_width, original_height, cell = row
         moved = self.geometry(width, height, key)
         before = Geometry(original_width, original_height, tuple(cell["crop"]), width, height, tuple(cell["box"]))
@@ -74,7 +73,10 @@ class GeometryStep(ImageStep):
             whole = before.then(moved)
         except ValueError as fault:  # such as a crop from the padding of an earlier letterbox
             raise Reject("nothing_left", str(fault)) from None
-        drawn = pixels.picture if isinstance(pixels, Drawn) else draw(pixels, moved, self.fill, self.interpolation)
+        if isinstance(pixels, Ahead):
+            drawn: Picture | Ahead = pixels if isinstance(pixels.made, bytes) else pixels.made
+        else:
+            drawn = draw(pixels, moved, self.fill, self.interpolation)
         return moved.width, moved.height, geometry_cell(whole), drawn
 
 
@@ -283,10 +285,19 @@ class Encode(Step):
             raise Reject("not_encodable", f"{pixels.shape[1]}x{pixels.shape[0]} as {self.format}: {fault}") from None
         return buffer.getvalue()
 
+    def ahead(self, picture: Picture | Ahead, width: int, height: int, key: str) -> Ahead | None:
+        made = picture.made if isinstance(picture, Ahead) else picture
+        return None if isinstance(made, bytes) else Ahead(self.image(made))
+
     def _planes(self, picture: Planes) -> bytes:
         height, width = picture.y.shape
         # the encoder reads whole pairs of columns and rows, whatever size the array says it has
-        light = np.pad(picture.y, [(0, height % 2), (0, width % 2)], "edge") if height % 2 or width % 2 else picture.y
+        light = picture.y
+        if height % 2 or width % 2:
+            light = np.empty((height + height % 2, width + width % 2), np.uint8)
+            light[:height, :width] = picture.y
+            light[:height, width:] = picture.y[:, -1:]
+            light[height:] = light[height - 1]
         colours = (np.ascontiguousarray(colour) for colour in (picture.cb, picture.cr))
         try:
             data: bytes = simplejpeg.encode_jpeg_yuv_planes(light[:height, :width], *colours, self.quality)
@@ -294,9 +305,13 @@ class Encode(Step):
             raise Reject("not_encodable", f"{width}x{height} as jpeg: {fault}") from None
         return data
 
+    def _one(self, picture: Picture | Ahead) -> bytes:
+        made = picture.made if isinstance(picture, Ahead) else picture
+        return made if isinstance(made, bytes) else self.image(made)
+
     def __call__(self, batch: Batch) -> Batch:
         assert batch.pictures is not None
-        results, rejects = lift(self.image, batch.pictures)
+        results, rejects = lift(self._one, batch.pictures)
         return batch.with_columns({}, image=results).with_pixels(None).with_rejects(rejects)
 
 
