@@ -1,6 +1,7 @@
-"""Compiles the resize extension into the wheel; without a compiler the package is built pure and resizes with Pillow.
+"""Compiles the two extensions into the wheel; without a compiler the package is built pure and does the same by Pillow and
+simplejpeg.
 
-`PAIRLOOM_PURE=1` leaves the extension out on purpose, `CC`, `CFLAGS`, `LDFLAGS` and `ARCHFLAGS` are heeded as usual.
+`PAIRLOOM_PURE=1` leaves them out on purpose, `CC`, `CFLAGS`, `LDFLAGS` and `ARCHFLAGS` are heeded as usual.
 """
 
 from __future__ import annotations
@@ -17,28 +18,28 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ABI3 = not sysconfig.get_config_var("Py_GIL_DISABLED")  # a free-threaded Python has no stable ABI
 SUFFIX = ".abi3.so" if ABI3 else sysconfig.get_config_var("EXT_SUFFIX")
-SOURCE = Path("src/pairloom/_resize.c")
+SOURCES = [Path("src/pairloom/_resize.c"), Path("src/pairloom/_jpeg.c")]
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Puts the compiled module beside its source, for editable installs, and into the wheel."""
+    """Puts the compiled modules beside their sources, for editable installs, and into the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, or say why not."""
-        source = Path(self.root) / SOURCE
-        target = source.with_suffix(SUFFIX)
-        if version == "editable":
-            target.unlink(missing_ok=True)  # none is better than an old one
-        why = "PAIRLOOM_PURE is set" if os.environ.get("PAIRLOOM_PURE") == "1" else compiled(source, target)
-        if why:
-            self.app.display_warning(f"pairloom is built without its compiled resize and will use Pillow's: {why}")
-            return
-        build_data["pure_python"] = False
-        build_data["infer_tag"] = not ABI3
-        if ABI3:
-            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-            build_data["tag"] = f"cp311-abi3-{platform}"
-        build_data["artifacts"].append(str(target.relative_to(self.root)))
+        for source in (Path(self.root) / one for one in SOURCES):
+            target = source.with_suffix(SUFFIX)
+            if version == "editable":
+                target.unlink(missing_ok=True)  # none is better than an old one
+            why = "PAIRLOOM_PURE is set" if os.environ.get("PAIRLOOM_PURE") == "1" else compiled(source, target)
+            if why:
+                self.app.display_warning(f"pairloom is built without its compiled {source.stem}, which only takes longer: {why}")
+                continue
+            build_data["pure_python"] = False
+            build_data["infer_tag"] = not ABI3
+            if ABI3:
+                platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+                build_data["tag"] = f"cp311-abi3-{platform}"
+            build_data["artifacts"].append(str(target.relative_to(self.root)))
 
 
 def compiled(source: Path, target: Path) -> str:
@@ -74,4 +75,5 @@ def command(compiler: list[str], source: Path, target: Path) -> list[str]:
         *link,
         *given["LDFLAGS"],
         "-lm",
+        *([] if sys.platform == "darwin" else ["-ldl"]),
     ]

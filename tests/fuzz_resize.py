@@ -3,6 +3,7 @@
     python tests/fuzz_resize.py MODULE SECONDS [SEED]
 
 Arrays end where their memory ends, so that a read or write beyond them is seen. A difference or a fault ends with an error.
+What `fuzz_jpeg.py` needs of it is here, too.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ FILTERS: list[resizing.Interpolation] = ["box", "bilinear", "hamming", "bicubic"
 AREA = 400_000  # pixels of an image: sanitizers and Pillow are slow
 
 
-def loaded(path: str) -> ModuleType:
+def loaded(path: str, name: str = "_resize") -> ModuleType:
     """The module at `path`."""
-    loader = importlib.machinery.ExtensionFileLoader("_resize", path)
-    spec = importlib.util.spec_from_file_location("_resize", path, loader=loader)
+    loader = importlib.machinery.ExtensionFileLoader(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
@@ -56,6 +57,7 @@ def memory(chance: random.Random, height: int, width: int, channels: int = 3) ->
     if chance.random() < 0.3:
         data = (data // 128 * 255).astype(np.uint8)
     rows = np.lib.stride_tricks.as_strided(data, (height, width, channels), (row + gap, channels, 1))
+    rows = rows[..., 0] if channels == 1 else rows
     return rows[::-1] if chance.random() < 0.3 else rows
 
 
@@ -100,12 +102,29 @@ def once(chance: random.Random, module: Any, kernel: str) -> None:
     """One comparison."""
     height, width = shape(chance)
     size = shape(chance)[::-1]
-    pixels, out = memory(chance, height, width), memory(chance, size[1], size[0])
+    channels = chance.choice([1, 3])
+    pixels, out = memory(chance, height, width, channels), memory(chance, size[1], size[0], channels)
     where, interpolation = box(chance, height, width), chance.choice(FILTERS)
     expected = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling[interpolation.upper()], where))
     resizing._resize = type("Named", (), {"resize": staticmethod(lambda *given: module.resize(*given, kernel))})  # type: ignore[assignment]
     if not np.array_equal(resizing.resize(pixels, size, where, interpolation, out), expected):
         raise SystemExit(f"differs: {kernel} {interpolation} {width}x{height} to {size} of {where}, strides {pixels.strides}")
+
+
+def recoloured(chance: random.Random, module: Any) -> None:
+    """One comparison of planes made RGB, and of one made smaller, with numpy."""
+    height, width = shape(chance)
+    planes = [memory(chance, height, width, 1) for _ in range(3)]
+    out, half = memory(chance, height, width), memory(chance, -(-height // 2), -(-width // 2), 1)
+    module.rgb(*planes, out)
+    module.halve(planes[0], half)
+    resizing._resize = None
+    if not np.array_equal(out, resizing.to_rgb(*planes)) or not np.array_equal(half, resizing.halve(planes[0])):
+        raise SystemExit(f"colours differ: {width}x{height}, strides {[plane.strides for plane in planes]}")
+    with contextlib.suppress(ValueError, BufferError):
+        module.rgb(planes[0], planes[1][: chance.choice([height, 1])], planes[2], out[:, : chance.choice([width, 1])])
+    with contextlib.suppress(ValueError, BufferError):
+        module.halve(planes[0][:, :: chance.choice([1, 2])], half)
 
 
 def main() -> None:
@@ -118,6 +137,7 @@ def main() -> None:
         kernel = chance.choice(module.kernels())
         once(chance, module, kernel)
         flattened(chance, module)
+        recoloured(chance, module)
         misuse(chance, module)
         done[kernel] += 1
     print(f"no difference and no fault in {sum(done.values())} resizes: {dict(done)}")

@@ -173,8 +173,9 @@ def test_gpus(torch: dict[str, object] | str | None, onnx: list[str], there: boo
 
 def test_codecs_that_are_missing() -> None:
     told = {"codecs": dict.fromkeys((*probe._CODECS, "littlecms2"), True) | {"avif": False}, "kernel": "pillow"}
-    codecs, resize = _codecs(told)
-    assert "can't read AVIF" in codecs.said and (codecs.level, resize.level) == ("note", "note")
+    codecs, resize, planes = _codecs(told | {"planes": "simplejpeg"})
+    assert "can't read AVIF" in codecs.said and (codecs.level, resize.level, planes.level) == ("note", "note", "note")
+    assert all(one.fix for one in (codecs, resize, planes))
 
 
 def test_sizes_for_people() -> None:

@@ -134,7 +134,14 @@ def test_it_may_be_drawn_into_its_own_source() -> None:
 
 def test_what_cannot_be_used_is_refused() -> None:
     good = picture(20, 10)
-    for bad in (good[..., :1], good[0, 0], good.astype(np.float32), good.astype(np.int8), good[:0], np.zeros((4, 4, 4), np.uint8)):
+    for bad in (
+        good[..., :1],
+        good[0, 0],
+        good.astype(np.float32),
+        good.astype(np.int8),
+        good[:0],
+        np.zeros((4, 4, 4), np.uint8),
+    ):
         with pytest.raises(ValueError, match="must be uint8"):
             resize(bad, (5, 5))
         with pytest.raises(ValueError, match="must be"):

@@ -32,7 +32,9 @@ def pairloom() -> Contender:
         return draw(decoded.picture, letterbox.geometry(decoded.width, decoded.height), letterbox.fill)
 
     stored = encode.image
-    return Contender(each(lambda data: stored(picture(data))), lambda data: rgb(picture(data)), lambda data: stored(picture(data)))
+    return Contender(
+        each(lambda data: stored(picture(data))), lambda data: rgb(picture(data)), lambda data: stored(picture(data))
+    )
 
 
 def limit() -> Contender:

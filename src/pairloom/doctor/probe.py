@@ -24,8 +24,9 @@ import safetensors, sentencex, simplejpeg, tokenizers, xxhash
 from PIL import ImageCms, features
 from pairloom import models, plugins, readers, registry, resize
 from pairloom.export import FORMATS
+from pairloom.steps import jpeg
 told["codecs"] = {name: bool(features.check(name)) for name in ("webp", "avif", "jpg_2000", "libtiff", "zlib", "littlecms2")}
-told["kernel"] = resize.KERNEL
+told["kernel"], told["planes"] = resize.KERNEL, jpeg.PLANES
 told["onnx"] = onnxruntime.get_available_providers()
 models.load("mini", "cpu")
 told["plugins"] = registry.load_plugins()
@@ -111,6 +112,11 @@ def _codecs(core: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("resize", "note", said, f"{_REINSTALL} --no-deps --no-cache-dir pairloom")
     else:
         yield Finding("resize", "ok", f"compiled, {core['kernel']}")
+    if core["planes"] == "simplejpeg":
+        said = "by simplejpeg: the same bytes, but slower; a C compiler and Pillow's own wheel do better, then type this"
+        yield Finding("planes of JPEG", "note", said, f"{_REINSTALL} --no-deps --no-cache-dir pairloom pillow")
+    else:
+        yield Finding("planes of JPEG", "ok", "by the libjpeg-turbo of Pillow")
 
 
 def _plugins(problems: list[str]) -> Iterator[Finding]:

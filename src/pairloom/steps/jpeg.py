@@ -79,7 +79,7 @@ def read_planes(data: bytes, size: tuple[int, int], sampling: str, shrink: int) 
     `size` and `sampling` are those of `read_header`. None where that isn't possible: other colours or samplings, and every file
     that libjpeg has to say something about.
     """
-    if sampling not in _SMALLER:
+    if sampling not in _SMALLER or (shrink > 1 and max(size) < 16):  # of a few pixels, simplejpeg scales to another fraction
         return None
     smaller = _SMALLER[sampling] if sampling != "420" or shrink == 1 else (1, 1)  # a scaled decode evens that out by itself
     return _by_simplejpeg(data, size, shrink, smaller) if _jpeg is None else _by_libjpeg(data, size, shrink, smaller)

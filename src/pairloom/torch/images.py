@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from pairloom.drawing import draw, shown_box
 from pairloom.errors import Reject
 from pairloom.geometry import Box, Geometry
 from pairloom.models.transform import ImageTransform, Size
+from pairloom.step import Step
 from pairloom.steps.decode import Decode
 from pairloom.torch.augment import Augment
 from pairloom.torch.plan import Counts
@@ -43,7 +45,7 @@ class Images:
 
         `box` is the part of an image of `size` that is no padding; rng seeds the augmentation. Raises `Reject` as `decode` does.
         """
-        decode = Decode().bind((_Needs(self, box, size),))  # type: ignore[arg-type]
+        decode = Decode().bind((_Needs(self, box, size),))
         decoded = decode.image(data)  # type: ignore[attr-defined]
         if (decoded.width, decoded.height) != size:
             raise Reject("unreadable", f"{decoded.width}x{decoded.height}, which should be {size[0]}x{size[1]}")
@@ -51,7 +53,7 @@ class Images:
 
     def show_file(self, data: bytes, rng: np.random.Generator) -> Shown:
         """The canvas of a whole file of any size, without recorded tiles. Raises `Reject` as `decode` does."""
-        decoded = Decode().bind((_Needs(self),)).image(data)  # type: ignore[arg-type, attr-defined]
+        decoded = Decode().bind((_Needs(self),)).image(data)  # type: ignore[attr-defined]
         size = decoded.width, decoded.height
         return self.drawn(decoded.pixels, (0.0, 0.0, float(size[0]), float(size[1])), size, rng)
 
@@ -86,13 +88,13 @@ class Images:
 
 
 @dataclass(frozen=True)
-class _Needs:
+class _Needs(Step):
     """Tells `decode` how many pixels of the image are wanted: of all of it, or of the part `box` of one of `size`."""
 
     images: Images
     box: Box | None = None
     size: Size | None = None
-    changes_pixels: bool = True
+    changes_pixels: ClassVar[bool] = True
 
     def needs(self, width: int, height: int) -> Size:
         box, size = self.box or (0.0, 0.0, float(width), float(height)), self.size or (width, height)
