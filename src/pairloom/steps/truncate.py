@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -12,7 +13,7 @@ from pydantic import Field
 from pairloom.batch import Batch
 from pairloom.step import Step, lift, step
 from pairloom.steps.segment import CJK, Budget, Span, sentences, tokenizer_problems
-from pairloom.tokenizer import SPECIALS, count, longest_prefix, measure
+from pairloom.tokenizer import SPECIALS, count, longest_prefix, measure, parts
 
 _LOOKAHEAD = 1000
 _TRIES = 16  # segments that don't fit any more, until the rest is taken not to fit either
@@ -67,7 +68,7 @@ class Truncate(Step):
         return batch.with_columns(self.adds, caption=captions, tokens_kept=kept, tokens_lost=lost).with_rejects(rejects)
 
     def _caption(self, text: str, spans: Sequence[Span] | None, weights: Sequence[float] | None) -> tuple[str, int, int]:
-        budget = self.max_tokens - SPECIALS
+        budget, kept = self.max_tokens - SPECIALS, None
         if self.by == "characters":
             caption, total = text[: self.max_characters], count(self.tokenizer, text)
         else:
@@ -77,9 +78,15 @@ class Truncate(Step):
             elif self.by == "alignment" and spans and weights and any(weights):
                 caption = self._heaviest(text, spans, weights, budget)
             else:
-                caption = text[: self._end(text, found, spans)].strip()
-        kept = total if caption == text else count(self.tokenizer, caption)
+                end = self._end(text, found, spans)
+                caption, kept = text[:end].strip(), self._before(text, end, found)
+        if kept is None:
+            kept = total if caption == text else count(self.tokenizer, caption)
         return caption, kept, max(0, total - kept)
+
+    def _before(self, text: str, end: int, found: list[int]) -> int | None:
+        """How many tokens `text[:end]` has by those of `text`, which begin at `found`; None if it must be read on its own."""
+        return bisect_left(found, end) if 0 < end < len(text) and parts(self.tokenizer, text, end) else None
 
     def _heaviest(self, text: str, spans: Sequence[Span], weights: Sequence[float], budget: int) -> str:
         """The segments of most weight that fit, in their order."""
@@ -105,7 +112,7 @@ class Truncate(Step):
             # Sentences past the budget don't matter, but where one ends can depend on what follows.
             whole = _whole(spans) if spans else sentences(text[: room + _LOOKAHEAD])
             for end in reversed([end for _, end in whole if end <= room]):
-                if count(self.tokenizer, text[:end]) <= budget:
+                if self._before(text, end, found) is not None or count(self.tokenizer, text[:end]) <= budget:
                     return end
         return longest_prefix(self.tokenizer, text, budget, found)
 
