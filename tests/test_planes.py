@@ -369,3 +369,13 @@ def test_geometry_of_a_crop_holds_for_planes_of_half_the_size() -> None:
     red = rgb(draw(planes, cut))[160].astype(float) @ [1, -0.5, -0.5]
     red = np.clip(red - red.min() - 20, 0, None)
     assert (red * (np.arange(240) + 0.5)).sum() / red.sum() == pytest.approx((62 - 31) * 4, abs=1.5)
+
+
+def test_the_last_of_an_odd_number_of_colours_lies_half_beyond_the_edge(either: str) -> None:
+    """Colour number i stands for the pixels 2i and 2i + 1: a ramp must go on as a ramp, to the last pixel."""
+    ramp = np.tile(4 * np.arange(51, dtype=np.uint8) + 1, (51, 1))
+    for cb, cr in ((ramp, ramp.T.copy()), (ramp.T.copy(), ramp)):
+        shown = Planes(np.full((101, 101), 128, np.uint8), cb, cr).rgb().astype(float)
+        blue = np.clip(128 + 1.772 * (2.0 * np.arange(101) - 128), 0, 255)
+        found = shown[50, :, 2] if cb is ramp else shown[:, 50, 2]
+        assert np.abs(found - blue)[3:-3].max() <= 2
