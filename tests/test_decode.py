@@ -17,7 +17,8 @@ from PIL import Image, ImageCms, ImageOps
 
 from pairloom.errors import Reject
 from pairloom.steps.decode import Decode
-from pairloom.steps.image import Contain, Encode, Letterbox
+from pairloom.steps.encode import Encode
+from pairloom.steps.image import Contain, Letterbox
 from pairloom.steps.jpeg import count_scans
 
 PHOTO = picture()

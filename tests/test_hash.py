@@ -13,8 +13,9 @@ from PIL import Image
 
 from pairloom.batch import Pixels
 from pairloom.steps.decode import Decode
+from pairloom.steps.encode import Encode
 from pairloom.steps.hash import ImageHash, distance
-from pairloom.steps.image import Contain, Encode
+from pairloom.steps.image import Contain
 
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.[jp][pn]g") if not path.name.startswith(("bad", "duplicate", "gimp-zh")))[
     ::4

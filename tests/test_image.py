@@ -17,11 +17,11 @@ from pairloom.geometry import Geometry
 from pairloom.recipe import Recipe
 from pairloom.step import STEPS
 from pairloom.steps.decode import Decode
+from pairloom.steps.encode import Encode
 from pairloom.steps.image import (
     BrightnessContrast,
     CenterCrop,
     Contain,
-    Encode,
     GeometryStep,
     Letterbox,
     NativePatches,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import simplejpeg
 from hypothesis import given, settings
@@ -25,10 +26,11 @@ from pairloom.recipe import Recipe
 from pairloom.resize import halve, resize, to_rgb
 from pairloom.run import run_steps
 from pairloom.stats import StepCount
-from pairloom.step import Step, threads
+from pairloom.step import Step, lift, threads
 from pairloom.steps import image, jpeg
 from pairloom.steps.decode import Decode
-from pairloom.steps.image import BrightnessContrast, CenterCrop, Contain, Encode, Letterbox, Stretch
+from pairloom.steps.encode import Encode
+from pairloom.steps.image import BrightnessContrast, CenterCrop, Contain, Letterbox, Stretch
 
 compiled = pytest.mark.skipif(jpeg._jpeg is None, reason="installed without a compiler")
 
@@ -152,8 +154,6 @@ def test_a_resize_that_is_asked_for_again_and_by_many_threads_is_the_same() -> N
     pixels = noise(97, 143)
     alone = [resize(pixels, size) for size in sizes]
     with threads(4):
-        from pairloom.step import lift
-
         together, rejects = lift(lambda size: resize(pixels, size), sizes)
     assert not rejects and all(map(np.array_equal, alone, together))  # type: ignore[arg-type]
 
@@ -250,7 +250,7 @@ LINES = [
 
 def through(line: str, files: list[bytes]) -> Batch:
     """What the steps make of files; `token_ratio` gets what it needs."""
-    batch = batch_of(*files).with_columns({"tokens_kept": __import__("pyarrow").int32()}, tokens_kept=[3] * len(files))
+    batch = batch_of(*files).with_columns({"tokens_kept": pa.int32()}, tokens_kept=[3] * len(files))
     steps = Recipe.from_yaml(f"steps: [{line.replace('token_ratio, ', '')}]").bound()
     if "token_ratio" in line:
         steps = (*steps[:-1], image.TokenRatio(), steps[-1])

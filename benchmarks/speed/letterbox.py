@@ -22,7 +22,8 @@ def pairloom() -> Contender:
     """The steps, called as a run calls them."""
     from pairloom.planes import rgb
     from pairloom.steps.decode import Decode
-    from pairloom.steps.image import Encode, Letterbox, draw
+    from pairloom.steps.encode import Encode
+    from pairloom.steps.image import Letterbox, draw
 
     letterbox, encode = Letterbox(size=SIDE), Encode(quality=QUALITY)
     decode: Any = Decode().bind([letterbox, encode])
@@ -44,7 +45,8 @@ def limit() -> Contender:
     from pairloom.planes import Planes
     from pairloom.resize import halve, resize
     from pairloom.steps.decode import Decode
-    from pairloom.steps.image import Encode, Letterbox
+    from pairloom.steps.encode import Encode
+    from pairloom.steps.image import Letterbox
     from pairloom.steps.jpeg import read_header, read_planes
 
     letterbox = Letterbox(size=SIDE)

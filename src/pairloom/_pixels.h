@@ -39,18 +39,11 @@ static inline uint8_t byte_of(int value) {
 /* Lightness and two colours to RGB, by the formulas of JFIF with 16 bits behind the point, as libjpeg has them. */
 static inline void rgb_row(const uint8_t *restrict y, const uint8_t *restrict blue, const uint8_t *restrict red, size_t count,
                            uint8_t *restrict out) {
-    enum { SOME = 64 }; /* at a time, colour by colour: so compilers make use of wide registers */
-    for (size_t at = 0; at < count; at += SOME) {
-        uint8_t r[SOME], g[SOME], b[SOME];
-        size_t some = count - at < SOME ? count - at : SOME;
-        for (size_t x = 0; x < some; x++) {
-            int more_blue = blue[at + x] - 128, more_red = red[at + x] - 128;
-            r[x] = byte_of(y[at + x] + ((91881 * more_red + 32768) >> 16));
-            g[x] = byte_of(y[at + x] + ((32768 - 22554 * more_blue - 46802 * more_red) >> 16));
-            b[x] = byte_of(y[at + x] + ((116130 * more_blue + 32768) >> 16));
-        }
-        for (size_t x = 0; x < some; x++)
-            out[3 * (at + x)] = r[x], out[3 * (at + x) + 1] = g[x], out[3 * (at + x) + 2] = b[x];
+    for (size_t x = 0; x < count; x++, out += 3) {
+        int more_blue = blue[x] - 128, more_red = red[x] - 128;
+        out[0] = byte_of(y[x] + ((91881 * more_red + 32768) >> 16));
+        out[1] = byte_of(y[x] + ((32768 - 22554 * more_blue - 46802 * more_red) >> 16));
+        out[2] = byte_of(y[x] + ((116130 * more_blue + 32768) >> 16));
     }
 }
 
@@ -77,35 +70,32 @@ static inline void halve_rows(const image *from, const image *to) {
     }
 }
 
-#if defined(__x86_64__) && defined(__GNUC__)
 /* The same code, compiled for processors that do more at a time. */
-__attribute__((target("avx2"), flatten)) static void rgb_avx2(const image *light, const image *blue, const image *red, const image *to) {
+#if defined(__x86_64__) && defined(__GNUC__)
+#define WIDE __attribute__((target("avx2"), flatten))
+static int is_wide(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2");
+}
+#else
+#define WIDE
+static int is_wide(void) {
+    return 0;
+}
+#endif
+
+WIDE static void rgb_wide(const image *light, const image *blue, const image *red, const image *to) {
     rgb_rows(light, blue, red, to);
 }
 
-__attribute__((target("avx2"), flatten)) static void halve_avx2(const image *from, const image *to) {
+WIDE static void halve_wide(const image *from, const image *to) {
     halve_rows(from, to);
 }
-#endif
 
 static void rgb(const image *light, const image *blue, const image *red, const image *to) {
-#if defined(__x86_64__) && defined(__GNUC__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2")) {
-        rgb_avx2(light, blue, red, to);
-        return;
-    }
-#endif
-    rgb_rows(light, blue, red, to);
+    (is_wide() ? rgb_wide : rgb_rows)(light, blue, red, to);
 }
 
 static void halve(const image *from, const image *to) {
-#if defined(__x86_64__) && defined(__GNUC__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2")) {
-        halve_avx2(from, to);
-        return;
-    }
-#endif
-    halve_rows(from, to);
+    (is_wide() ? halve_wide : halve_rows)(from, to);
 }

@@ -22,13 +22,13 @@ from pairloom.step import Filter, ImageStep, Selection, Step, TextStep, step
 from pairloom.steps.align import Align
 from pairloom.steps.decode import Decode
 from pairloom.steps.dedup import Duplicates
+from pairloom.steps.encode import Encode
 from pairloom.steps.filters import AspectRatio, Between, Language, MinSide, TextLength
 from pairloom.steps.hash import ImageHash
 from pairloom.steps.image import (
     BrightnessContrast,
     CenterCrop,
     Contain,
-    Encode,
     Letterbox,
     NativePatches,
     RandomCrop,

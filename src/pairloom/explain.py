@@ -19,7 +19,8 @@ from pairloom.run import make_key
 from pairloom.score import scoring
 from pairloom.step import Step
 from pairloom.steps.align import Align
-from pairloom.steps.image import Contain, Encode
+from pairloom.steps.encode import Encode
+from pairloom.steps.image import Contain
 from pairloom.steps.tiles import SIDES
 
 _SIDE = 768

@@ -29,7 +29,7 @@ from pairloom.choices import shipped_recipes
 from pairloom.errors import Problem, RecipeError, UsageError
 from pairloom.registry import REGISTRIES
 from pairloom.step import STEPS, Selection, Step
-from pairloom.steps import decode, image
+from pairloom.steps import decode, encode
 
 _LOCKED = ("pairloom", "pillow", "simplejpeg", "kornia-rs", "numpy", "pyarrow", "tokenizers", "sentencex", "ftfy", "py3langid")
 # Beside its own errors PyYAML lets through what Python raises for `!!int abc`, `!!bool maybe` or the 99th of a month.
@@ -131,7 +131,7 @@ class Recipe:
     @property
     def suffix(self) -> str | None:
         """File name suffix of the encoded images, None where the recipe leaves the bytes as they came."""
-        return next((step.suffix for step in reversed(self.steps) if isinstance(step, image.Encode)), None)
+        return next((step.suffix for step in reversed(self.steps) if isinstance(step, encode.Encode)), None)
 
 
 def fingerprint_of(literal: Mapping[str, Any], versions: Mapping[str, str]) -> str:
@@ -251,7 +251,7 @@ def _line_problems(steps: Sequence[Step], select: Sequence[Selection]) -> list[P
             problems.append(Problem(place, "works on pixels: put `decode` before it (and `encode` after it)"))
         if isinstance(step, decode.Decode):
             live = True
-        elif isinstance(step, image.Encode):
+        elif isinstance(step, encode.Encode):
             live = changed = False
         else:
             changed = changed or step.changes_pixels

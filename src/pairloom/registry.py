@@ -8,10 +8,10 @@ from typing import Any
 from pairloom import plugins
 from pairloom.errors import UsageError
 from pairloom.step import SELECTIONS, STEPS, Step
-from pairloom.steps import align, decode, dedup, filters, hash, image, processor, rank, segment, text, tiles, truncate
+from pairloom.steps import align, decode, dedup, encode, filters, hash, image, processor, rank, segment, text, tiles, truncate
 
 # Importing a module registers its steps.
-_REGISTERED = (align, decode, dedup, filters, hash, image, processor, rank, segment, text, tiles, truncate)
+_REGISTERED = (align, decode, dedup, encode, filters, hash, image, processor, rank, segment, text, tiles, truncate)
 REGISTRIES: dict[str, dict[str, type[Any]]] = {"steps": STEPS, "select": SELECTIONS}
 """What is known so far, by the part of a recipe in which it stands; `find` and `load_plugins` add to it."""
 

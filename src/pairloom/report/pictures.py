@@ -18,7 +18,8 @@ from pairloom.errors import Reject
 from pairloom.finished import Finished
 from pairloom.report.parts import Part, cut, shortened, weighted_parts
 from pairloom.steps.decode import Decode, Decoded
-from pairloom.steps.image import Contain, Encode
+from pairloom.steps.encode import Encode
+from pairloom.steps.image import Contain
 from pairloom.writers.ledger import read_schema, read_tables
 
 _SIDE, _LETTERS = 256, 360

@@ -47,14 +47,14 @@ _FOREIGN = {b"8BPS": "Photoshop", b"%PDF": "PDF", b"%!PS": "PostScript", b"\0\0\
             b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL", b"II\xbc": "JPEG XR", b"qoif": "QOI"}  # fmt: skip
 
 
-_NOTHING = np.zeros((1, 1, 3), np.uint8)
-
-
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A picture of at least the size asked for, and what the file said: upright width and height, EXIF orientation, format."""
+    """A picture of at least the size asked for, and what the file said: upright width and height, EXIF orientation, format.
 
-    picture: Picture
+    Inside a line `picture` may be what is made of it ahead.
+    """
+
+    picture: Picture | Ahead
     width: int
     height: int
     orientation: int
@@ -120,9 +120,8 @@ class Decode(Step):
         with warnings.catch_warnings():  # here and not in `image`: it isn't safe in threads
             warnings.simplefilter("ignore")
             results, rejects = lift(self._one, list(zip(batch.table.column("image"), batch["key"], strict=True)))
-        nothing = Decoded(_NOTHING, 1, 1, 1, "")
+        nothing = Decoded(np.zeros((1, 1, 3), np.uint8), 1, 1, 1, "")
         done = [result[0] if result else nothing for result in results]
-        pictures = [result[2] if result else nothing.picture for result in results]
         batch = batch.with_columns(
             self.adds,
             sha256=[result[1] if result else "" for result in results],
@@ -132,19 +131,18 @@ class Decode(Step):
             **{name: [one.height for one in done] for name in ("original_height", "height")},
             geometry=[geometry_cell(Geometry.identity(one.width, one.height)) for one in done],
         )
-        return batch.with_pixels(pictures).with_rejects(rejects)
+        return batch.with_pixels([one.picture for one in done]).with_rejects(rejects)
 
-    def _one(self, row: tuple[pa.Scalar, str]) -> tuple[Decoded, str, Picture | Ahead]:
+    def _one(self, row: tuple[pa.Scalar, str]) -> tuple[Decoded, str]:
         data = row[0].as_py() or b""  # here, so that one file at a time is there twice
         done = self.image(data)
-        picture: Picture | Ahead = done.picture
         with suppress(Reject):  # the step whose it is gives it again
             for later in self._looking():
-                made = later.ahead(picture, done.width, done.height, row[1])
+                made = later.ahead(done.picture, done.width, done.height, row[1])
                 if made is None:
                     break
-                picture = made
-        return replace(done, picture=_NOTHING), hashlib.sha256(data).hexdigest(), picture
+                done = replace(done, picture=made)
+        return done, hashlib.sha256(data).hexdigest()
 
     def _open(self, data: bytes) -> ImageFile.ImageFile:
         try:

@@ -1,15 +1,13 @@
-"""Where pixels go: the geometry of each policy, and the encoder at the end."""
+"""Where pixels go: the geometry of each policy."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import simplejpeg
 import xxhash
 from PIL import Image, ImageEnhance
 from pydantic import Field
@@ -18,7 +16,7 @@ from pairloom.batch import Batch, Pixels
 from pairloom.drawing import Fill, Interpolation, draw
 from pairloom.errors import Reject
 from pairloom.geometry import Geometry, patch_grid
-from pairloom.planes import Ahead, Picture, Planes, rgb
+from pairloom.planes import Ahead, Picture
 from pairloom.step import ImageStep, Step, lift, step
 from pairloom.steps.decode import geometry_cell
 
@@ -245,74 +243,6 @@ class TokenRatio(Step):
         text = [max(1, (kept or 0) + 2) for kept in batch["tokens_kept"]]
         ratio = [ours / theirs for ours, theirs in zip(image, text, strict=True)]
         return batch.with_columns(self.adds, image_tokens=image, token_ratio=ratio)
-
-
-@step("encode")
-class Encode(Step):
-    """Encode the pixels once, at the end: `image` holds the new bytes, without any of the original's metadata.
-
-    Example: `encode: {format: webp, quality: 90}`
-    """
-
-    format: Literal["jpeg", "webp", "png"] = "jpeg"
-    quality: Annotated[int, Field(ge=1, le=100)] = 95
-
-    reads: ClassVar[tuple[str, ...]] = ("image",)
-    reads_pixels: ClassVar[bool] = True
-
-    @property
-    def suffix(self) -> str:
-        """The file name suffix that readers expect."""
-        return "jpg" if self.format == "jpeg" else self.format
-
-    @property
-    def takes_planes(self) -> bool:  # type: ignore[override]
-        """Only JPEG holds planes."""
-        return self.format == "jpeg"
-
-    def image(self, picture: Picture) -> bytes:
-        """The encoded file of one image, RGB uint8 (h, w, 3) or planes. Raises `Reject`: not_encodable."""
-        if isinstance(picture, Planes) and self.format == "jpeg" and min(picture.shape[:2]) > 1:
-            return self._planes(picture.subsampled())
-        pixels = rgb(picture)
-        try:
-            if self.format == "jpeg":
-                data: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), self.quality, "RGB", "420")
-                return data
-            buffer = io.BytesIO()
-            Image.fromarray(pixels).save(buffer, self.format, quality=self.quality)
-        except (ValueError, OSError) as fault:  # longer than 65,500 (JPEG) or 16,383 pixels (WebP)
-            raise Reject("not_encodable", f"{pixels.shape[1]}x{pixels.shape[0]} as {self.format}: {fault}") from None
-        return buffer.getvalue()
-
-    def ahead(self, picture: Picture | Ahead, width: int, height: int, key: str) -> Ahead | None:
-        made = picture.made if isinstance(picture, Ahead) else picture
-        return None if isinstance(made, bytes) else Ahead(self.image(made))
-
-    def _planes(self, picture: Planes) -> bytes:
-        height, width = picture.y.shape
-        # the encoder reads whole pairs of columns and rows, whatever size the array says it has
-        light = picture.y
-        if height % 2 or width % 2:
-            light = np.empty((height + height % 2, width + width % 2), np.uint8)
-            light[:height, :width] = picture.y
-            light[:height, width:] = picture.y[:, -1:]
-            light[height:] = light[height - 1]
-        colours = (np.ascontiguousarray(colour) for colour in (picture.cb, picture.cr))
-        try:
-            data: bytes = simplejpeg.encode_jpeg_yuv_planes(light[:height, :width], *colours, self.quality)
-        except ValueError as fault:
-            raise Reject("not_encodable", f"{width}x{height} as jpeg: {fault}") from None
-        return data
-
-    def _one(self, picture: Picture | Ahead) -> bytes:
-        made = picture.made if isinstance(picture, Ahead) else picture
-        return made if isinstance(made, bytes) else self.image(made)
-
-    def __call__(self, batch: Batch) -> Batch:
-        assert batch.pictures is not None
-        results, rejects = lift(self._one, batch.pictures)
-        return batch.with_columns({}, image=results).with_pixels(None).with_rejects(rejects)
 
 
 def _fit(width: int, height: int, side: int, upscale: bool) -> tuple[int, int]:
