@@ -41,7 +41,8 @@ LINES = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `pairloom` as an installer makes it: the name of the command decides what the shells ask."""
     place = tmp_path_factory.mktemp("bin")
-    (place / "pairloom").write_text(f"#!{sys.executable}\nfrom pairloom.cli import main\nmain()\n")
+    start = f"#!/bin/sh\n'''exec' \"{sys.executable}\" \"$0\" \"$@\"\n' '''\n"  # pip's way, since a path may hold a space
+    (place / "pairloom").write_text(f"{start}from pairloom.cli import main\nmain()\n")
     (place / "pairloom").chmod(0o755)
     return place
 
