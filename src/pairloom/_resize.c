@@ -198,8 +198,8 @@ static int plan_make(plan *one, const kernel *kernels, size_t count) {
     return 0;
 }
 
-/* The plan that was used last, for the next image of that size, as the second colour of a JPEG is: making one takes a sixth of
- * the time. Whoever uses it takes it away and brings it, or another, back. */
+/* The plan that was used last, for the next image of that size, as the second colour of a JPEG is. Whoever uses it takes it away
+ * and brings it, or another, back. */
 static plan *_Atomic kept;
 enum { KEPT = 1 << 20 }; /* bytes of coefficients */
 

@@ -24,7 +24,7 @@ if _jpeg and not _jpeg.load(str(_imaging.__file__)):  # this Pillow has no libjp
     _jpeg = None
 
 PLANES: str = "libjpeg" if _jpeg else "simplejpeg"
-"""What `read_planes` runs on: Pillow's libjpeg-turbo, or simplejpeg, which gives the same planes and takes a third longer."""
+"""What `read_planes` runs on: Pillow's libjpeg-turbo, or simplejpeg, which gives the same planes and takes longer."""
 
 _BENIGN = ("extraneous bytes", "Unknown Adobe color transform", "unknown JFIF revision", "Invalid SOS parameters", "bad ICC")
 _SMALLER = {"420": (2, 2), "422": (2, 1), "444": (1, 1)}  # how many times narrower and lower colours are
